@@ -1,0 +1,1 @@
+"""The nouns of the instrument: frozen dataclasses that need nothing but the standard library."""

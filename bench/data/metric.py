@@ -1,0 +1,73 @@
+"""The table of metrics: what is measured, in which unit, which direction is better, and whether it is noisy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# `zero_grad` stands outside the three phases and inside the step: it is timed, shown by no column of its own, and
+# counted when the sum of a phased step is compared with the plain step.
+PHASES = ("forward", "backward", "optimize")
+SEGMENTS = ("zero_grad", *PHASES)
+STEP = "step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a number means: its unit (SI), the direction that is better, and whether repetition changes it."""
+
+    name: str
+    unit: Literal["s", "B", "FLOP", "count", "nat"]
+    better: Literal["lower", "higher"]
+    noise: Literal["noisy", "exact"]
+    description: str
+
+
+def _rows() -> list[Metric]:
+    rows = []
+    for name in (*SEGMENTS, STEP):
+        how = "one plain step without inner synchronisation" if name == STEP else f"{name}, synchronised at both edges"
+        rows += [
+            Metric(name=name, unit="s", better="lower", noise="noisy", description=f"wall time of {how}"),
+            Metric(
+                name=f"{name}.cpu",
+                unit="s",
+                better="lower",
+                noise="noisy",
+                description=f"CPU time of the calling thread in {how}",
+            ),
+        ]
+    for name in PHASES:
+        rows += [
+            Metric(
+                name=f"{name}.operations", unit="count", better="lower", noise="exact",
+                description=f"aten operations dispatched in {name}, views left out",
+            ),
+            Metric(
+                name=f"{name}.syncs", unit="count", better="lower", noise="exact",
+                description=f"reads of a tensor's value by the host in {name}",
+            ),
+            Metric(
+                name=f"{name}.flops", unit="FLOP", better="lower", noise="exact",
+                description=f"floating point operations of matrix products, convolutions and attention in {name}",
+            ),
+        ]  # fmt: skip
+    rows += [
+        Metric(
+            name="saved_bytes", unit="B", better="lower", noise="exact",
+            description="bytes that forward keeps for backward, parameters left out, each storage once",
+        ),
+        Metric(
+            name="peak_bytes", unit="B", better="lower", noise="exact",
+            description="highest memory allocated inside one step, above what is allocated before it",
+        ),
+        Metric(name="state_bytes", unit="B", better="lower", noise="exact", description="bytes of optimizer state"),
+        Metric(
+            name="loss", unit="nat", better="lower", noise="exact",
+            description="loss on a fixed batch after a fixed number of steps from a fixed seed",
+        ),
+    ]  # fmt: skip
+    return rows
+
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _rows()}

@@ -1,0 +1,46 @@
+"""The protocol: how a variant is measured; two results may be compared only when theirs agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.errors import InvalidOption
+
+# History (raise the number when the same code would give other numbers):
+#   1  first protocol: interleaved rounds over worker processes, phased and plain steps alternating
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How replicates are taken.
+
+    `budget_s` is the measuring time of one variant in seconds, warm-up and rebuilding included, shared equally by
+    `workers * rounds` replicates. Raises InvalidOption for values out of range.
+    """
+
+    version: int = PROTOCOL_VERSION
+    data: str = "digits"
+    seed: int = 0
+    budget_s: float = 10.0
+    workers: int = 5
+    rounds: int = 2
+    wait_policy: str = "passive"
+    quality_steps: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget_s < 1e6:
+            raise InvalidOption(f"budget {self.budget_s} s: must be a positive number of seconds")
+        for name in ("workers", "rounds", "quality_steps"):
+            if getattr(self, name) < 1:
+                raise InvalidOption(f"{name} {getattr(self, name)}: must be 1 or more")
+
+    @property
+    def replicates(self) -> int:
+        """Number of replicates of one variant."""
+        return self.workers * self.rounds
+
+    @property
+    def replicate_s(self) -> float:
+        """Measuring time of one replicate, in seconds."""
+        return self.budget_s / self.replicates

@@ -1,0 +1,64 @@
+"""One class per mistake; each message says what was given, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StepbenchError(Exception):
+    """Anything a user can cause and mend; commands print it on one line, without a traceback."""
+
+
+class UnknownName(StepbenchError):
+    """A name that nobody registered; the message carries the nearest names."""
+
+    def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
+        self.kind = kind
+        self.given = given
+        self.known = sorted(known)
+        nearest = difflib.get_close_matches(given, self.known, n=3, cutoff=0.5)
+        hint = f", did you mean {' or '.join(map(repr, nearest))}?" if nearest else "."
+        super().__init__(f"unknown {kind} {given!r}{hint} (known: {', '.join(self.known) or 'none'})")
+
+
+class InvalidVariant(StepbenchError):
+    """A variant id or an axis value that does not parse."""
+
+
+class InvalidOption(StepbenchError):
+    """A setting outside its allowed range."""
+
+
+class DuplicateName(StepbenchError):
+    """Two plug-ins that register one name; the message names both places."""
+
+    def __init__(self, kind: str, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} is registered twice: {first} and {second}. "
+            "Rename one of them; a plug-in cannot replace a name that is taken"
+        )
+
+
+class PluginFailed(StepbenchError):
+    """A plug-in that cannot be imported or whose `register` raises."""
+
+
+class InvalidData(StepbenchError):
+    """A `--data` source that is not an image set."""
+
+
+class ResultsUnwritable(StepbenchError):
+    """A results folder that cannot be written."""
+
+
+class InvalidRecord(StepbenchError):
+    """A stored line that is not a record of a known schema."""
+
+
+class NothingMeasured(StepbenchError):
+    """A selection that matches no variant, or a run that finished none."""
+
+
+class WorkerLost(StepbenchError):
+    """A worker process that ended before it answered."""

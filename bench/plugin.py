@@ -1,0 +1,111 @@
+"""The one door for specimens: a plug-in is a module with `register(registry)`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from bench.data.metric import PHASES
+from bench.errors import DuplicateName, StepbenchError, UnknownName
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["model", "optimizer", "quantization", "data"]
+KINDS: tuple[Kind, ...] = ("model", "optimizer", "quantization", "data")
+Sampler = Callable[[int, "torch.Generator"], tuple[Any, Any]]
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a model factory returns: a module, its loss, and where its batches come from.
+
+    `loss(outputs, targets)` gives a scalar tensor. `sample(batch, generator)` gives the inputs and targets of one
+    step on the host; without it the step takes its batches from the image set chosen by `--data`
+    (inputs: float32 of shape [batch, 3, 32, 32]; targets: int64 of shape [batch]).
+    """
+
+    module: torch.nn.Module
+    loss: Callable[[Any, Any], torch.Tensor]
+    sample: Sampler | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A named thing on an axis: its factory, where it was registered, and what it declares about itself."""
+
+    kind: Kind
+    name: str
+    factory: Callable[..., Any]
+    origin: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """First line of the factory's docstring, for lists."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+
+class Registry:
+    """The parts of one load of plug-ins; there is no global one, so that two versions can live in one process."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[Kind, str], Part] = {}
+
+    def model(self, name: str) -> Callable[[Factory], Factory]:
+        """Registers a factory `(device, dtype, seed) -> Workload`."""
+        return self._decorator("model", name)
+
+    def optimizer(self, name: str) -> Callable[[Factory], Factory]:
+        """Registers a factory `(module) -> torch.optim.Optimizer`."""
+        return self._decorator("optimizer", name)
+
+    def quantization(self, name: str, phases: tuple[str, ...] = PHASES) -> Callable[[Factory], Factory]:
+        """Registers a factory `(module) -> module`; `phases` are the ones that the result can run."""
+        unknown = set(phases) - set(PHASES)
+        if unknown:
+            raise UnknownName("phase", sorted(unknown)[0], PHASES)
+        return self._decorator("quantization", name, phases=tuple(phases))
+
+    def data(self, name: str, *, paths: bool = False) -> Callable[[Factory], Factory]:
+        """Registers a factory of a sampler: `() -> Sampler`, or `(path) -> Sampler` with `paths=True`."""
+        return self._decorator("data", name, paths=paths)
+
+    def get(self, kind: Kind, name: str) -> Part:
+        """Returns a part; raises UnknownName with the nearest names."""
+        try:
+            return self._parts[kind, name]
+        except KeyError:
+            raise UnknownName(kind, name, self.names(kind)) from None
+
+    def names(self, kind: Kind) -> list[str]:
+        """Returns the names on one axis, in the order they were registered."""
+        return [name for kind_, name in self._parts if kind_ == kind]
+
+    def parts(self, kind: Kind) -> list[Part]:
+        """Returns the parts on one axis, in the order they were registered."""
+        return [part for part in self._parts.values() if part.kind == kind]
+
+    def _decorator(self, kind: Kind, name: str, **options: Any) -> Callable[[Factory], Factory]:
+        if not isinstance(name, str):
+            raise StepbenchError(f'write @registry.{kind}("name") above the factory: the name is missing')
+
+        def register(factory: Factory) -> Factory:
+            part = Part(kind=kind, name=name, factory=factory, origin=_origin(factory), options=options)
+            taken = self._parts.get((kind, name))
+            if taken is not None:
+                raise DuplicateName(kind, name, taken.origin, part.origin)
+            self._parts[kind, name] = part
+            return factory
+
+        return register
+
+
+def _origin(factory: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(factory), "__code__", None)
+    if code is None:
+        return getattr(factory, "__module__", "?")
+    return f"{code.co_filename}:{code.co_firstlineno}"

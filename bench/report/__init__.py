@@ -1,0 +1,1 @@
+"""Words: pure functions from summaries to text; whoever calls them writes it."""

@@ -1,0 +1,1 @@
+"""Image sets that batches are drawn from."""

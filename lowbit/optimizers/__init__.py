@@ -1,0 +1,1 @@
+"""Optimizers: a thin class and pure update functions in each file."""
