@@ -67,7 +67,7 @@ class Registry:
         """Registers a factory `(module) -> module`; `phases` are the ones that the result can run."""
         unknown = set(phases) - set(PHASES)
         if unknown:
-            raise UnknownName("phase", sorted(unknown)[0], PHASES)
+            raise UnknownName("phase", min(unknown), PHASES)
         return self._decorator("quantization", name, phases=tuple(phases))
 
     def data(self, name: str, *, paths: bool = False) -> Callable[[Factory], Factory]:
