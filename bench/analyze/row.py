@@ -1,0 +1,66 @@
+"""What a report shows of one variant: summaries, ratios, counters and caveats; all derived, nothing stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.data.environment import Environment
+from bench.data.measurement import Caveat, Counters
+from bench.data.protocol import Protocol
+from bench.data.variant import Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A median with its 95 % interval, in the metric's SI unit; no interval (None) below two replicates."""
+
+    center: float
+    low: float | None
+    high: float | None
+    samples: int
+    replicates: int
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A paired ratio to a baseline with its 95 % interval; no interval (None) below two pairs."""
+
+    center: float
+    low: float | None
+    high: float | None
+    pairs: int
+    baseline: Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One variant of a report.
+
+    `summaries` maps noisy metric names to summaries; a metric that was not measured is absent. `ratio` is that of
+    the step to the baseline row of the same model and axes, None without such a row. `caveats` holds the recorded
+    ones first, then those that follow from the samples.
+    """
+
+    variant: Variant
+    phases: tuple[str, ...]
+    summaries: dict[str, Summary]
+    ratio: Ratio | None
+    counters: Counters
+    caveats: tuple[Caveat, ...]
+    failure: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows that may stand side by side: one host, one protocol, one software environment.
+
+    `commits` lists `commit` hashes (with `+dirty` appended where the tree differed) in the order they were met.
+    """
+
+    environment: Environment
+    protocol: Protocol
+    commits: tuple[str, ...]
+    created: str
+    baseline: str
+    rows: tuple[Row, ...]
