@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import InvalidVariant, UnknownName
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 _FORM = "model/optimizer/quantization, then optional @axis=value,..."
+# The name of "no part" on an axis: no optimizer is inference, no quantization leaves the model as it is.
+NONE = "none"
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -23,7 +25,7 @@ class Variant:
 
     model: str
     optimizer: str
-    quantization: str = "none"
+    quantization: str = NONE
     batch: int = 1
     dtype: str = "float32"
     device: str = "cpu"
@@ -35,9 +37,9 @@ class Variant:
             name = getattr(self, axis)
             if not _NAME.match(name):
                 raise InvalidVariant(f"{axis} {name!r}: a name is lower case letters, digits and hyphens")
-        for axis in ("batch", "threads"):
-            if getattr(self, axis) < 1:
-                raise InvalidVariant(f"{axis}={getattr(self, axis)}: must be 1 or more")
+        for count in ("batch", "threads"):
+            if getattr(self, count) < 1:
+                raise InvalidVariant(f"{count}={getattr(self, count)}: must be 1 or more")
         if self.dtype not in DTYPES:
             raise UnknownName("dtype", self.dtype, DTYPES)
         if not re.match(r"(cpu|cuda(:\d+)?)\Z", self.device):
@@ -58,15 +60,15 @@ class Variant:
             raise InvalidVariant(f"{text!r} is not a variant id; write {_FORM}")
         if at and not settings:
             raise InvalidVariant(f"{text!r} ends after '@'; write {_FORM}")
-        values = parse_axes(settings)
-        return cls(**dict(zip(PART_AXES, names, strict=True)), **values)
+        model, optimizer, quantization = names
+        return cls(model=model, optimizer=optimizer, quantization=quantization, **parse_axes(settings))
 
     def with_axes(self, **values: Any) -> Variant:
         """Returns the same variant with some axes changed; None leaves an axis as it is."""
         return replace(self, **{axis: value for axis, value in values.items() if value is not None})
 
 
-PART_AXES = ("model", "optimizer", "quantization")
+PART_AXES: tuple[Literal["model", "optimizer", "quantization"], ...] = ("model", "optimizer", "quantization")
 VALUE_AXES = tuple(field.name for field in fields(Variant) if field.name not in PART_AXES)
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Variant) if field.name in VALUE_AXES}
 

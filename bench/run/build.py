@@ -1,0 +1,156 @@
+"""From a variant to a step: the built, runnable training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from bench.data.metric import PHASES
+from bench.data.variant import NONE, Variant
+from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
+from bench.plugin import Registry, Sampler, Workload
+
+# Batches are drawn once and cycled through, so that drawing them is no part of any phase; 16 are enough that a step
+# does not train on one picture, and few enough to stay in memory at large batch sizes.
+BATCHES = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """One training step, ready to run: its phases are methods, its batches lie on the device.
+
+    `zero_grad` stands outside the three phases and inside the whole step. A step without an optimizer is inference:
+    it has the forward phase only and runs in eval mode without gradients.
+    """
+
+    variant: Variant
+    phases: tuple[str, ...]
+    module: torch.nn.Module
+    workload: Workload
+    optimizer: torch.optim.Optimizer | None
+    batches: tuple[tuple[Any, Any], ...]
+    sample: Sampler
+
+    @property
+    def trains(self) -> bool:
+        """Says whether the step has a backward phase."""
+        return "backward" in self.phases
+
+    def zero_grad(self) -> None:
+        """Drops the gradients of the step before."""
+        if self.optimizer is not None:
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def forward(self, index: int) -> torch.Tensor:
+        """Runs the model and the loss on a batch."""
+        inputs, targets = self.batches[index % len(self.batches)]
+        with torch.set_grad_enabled(self.trains):
+            return self.workload.loss(self.module(inputs), targets)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Runs the backward pass of a loss."""
+        loss.backward()
+
+    def optimize(self) -> None:
+        """Updates the parameters."""
+        assert self.optimizer is not None
+        self.optimizer.step()
+
+    def run(self, index: int) -> torch.Tensor:
+        """Runs the whole step without any synchronisation inside and returns the loss."""
+        self.zero_grad()
+        loss = self.forward(index)
+        if self.trains:
+            self.backward(loss)
+            self.optimize()
+        return loss
+
+    def draw(self, batch: int, seed: int) -> tuple[Any, Any]:
+        """Draws one more batch of any size, on the step's device and dtype."""
+        generator = torch.Generator().manual_seed(seed)
+        inputs, targets = self.sample(batch, generator)
+        return _place(inputs, self.variant), _place(targets, self.variant)
+
+
+def build(registry: Registry, variant: Variant, *, data: str, seed: int) -> Step:
+    """Builds a fresh step of a variant.
+
+    Raises UnknownName for a part that nobody registered, InvalidVariant for parts that do not go together,
+    InvalidData for a data source that is no image set, and whatever the factories raise.
+    """
+    dtype = getattr(torch, variant.dtype)
+    device = torch.device(variant.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidVariant(
+            f"device={variant.device}: this torch ({torch.__version__}) sees no CUDA device; use device=cpu"
+        )
+    torch.manual_seed(seed)
+    workload = registry.get("model", variant.model).factory(device, dtype, seed)
+    if not isinstance(workload, Workload):
+        origin = registry.get("model", variant.model).origin
+        raise PluginFailed(
+            f"model {variant.model!r} ({origin}) returned {type(workload).__name__}; return a bench.Workload"
+        )
+    module = workload.module
+    phases: tuple[str, ...] = PHASES
+    if variant.quantization != NONE:
+        quantization = registry.get("quantization", variant.quantization)
+        module, phases = quantization.factory(module), quantization.options["phases"]
+    if variant.optimizer == NONE:
+        phases = ("forward",)
+        optimizer = None
+        module.eval()
+    else:
+        if "backward" not in phases:
+            raise InvalidVariant(
+                f"{variant}: quantization {variant.quantization!r} has no backward phase; its optimizer is {NONE!r}"
+            )
+        module.train()
+        optimizer = registry.get("optimizer", variant.optimizer).factory(module)
+    if variant.compiled:
+        module = cast("torch.nn.Module", torch.compile(module))
+    sample = workload.sample or sampler(registry, data)
+    generator = torch.Generator().manual_seed(seed)
+    batches = tuple(
+        (_place(inputs, variant), _place(targets, variant))
+        for inputs, targets in (sample(variant.batch, generator) for _ in range(BATCHES))
+    )
+    return Step(
+        variant=variant,
+        phases=phases,
+        module=module,
+        workload=workload,
+        optimizer=optimizer,
+        batches=batches,
+        sample=sample,
+    )
+
+
+def sampler(registry: Registry, data: str) -> Sampler:
+    """Returns the sampler of a data source, given by name or by path."""
+    if data in registry.names("data") and not registry.get("data", data).options["paths"]:
+        return cast("Sampler", registry.get("data", data).factory())
+    named = [part.name for part in registry.parts("data") if not part.options["paths"]]
+    readers = [part for part in registry.parts("data") if part.options["paths"]]
+    if not Path(data).exists() and "/" not in data and "." not in data:
+        raise UnknownName("data source", data, [*named, "a path"])
+    if not readers:
+        raise InvalidData(f"--data {data}: no plug-in reads image sets from a path; choose one of {', '.join(named)}")
+    return cast("Sampler", readers[0].factory(data))
+
+
+def close(step: Step) -> None:
+    """Lets go of what a step's optimizer holds beside memory (hooks, threads), where it says how."""
+    end = getattr(step.optimizer, "close", None)
+    if callable(end):
+        end()
+
+
+def _place(values: Any, variant: Variant) -> Any:
+    if not isinstance(values, torch.Tensor):
+        return values
+    dtype = getattr(torch, variant.dtype) if values.is_floating_point() else values.dtype
+    return values.to(variant.device, dtype)

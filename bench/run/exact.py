@@ -1,0 +1,38 @@
+"""The exact half of a row: counters, memory, quality and source hashes of one variant, in one pass."""
+
+from __future__ import annotations
+
+import math
+
+from bench.data.measurement import Counters
+from bench.data.protocol import Protocol
+from bench.data.variant import Variant
+from bench.plugin import Registry
+from bench.run import counters, memory, quality, sources
+from bench.run.build import build, close
+from bench.run.messages import Exact
+
+
+def exact(registry: Registry, variant: Variant, protocol: Protocol) -> Exact:
+    """Builds a variant and takes everything of it that repetition does not change."""
+    step, caveats = counters.background_threads(
+        lambda: build(registry, variant, data=protocol.data, seed=protocol.seed),
+    )
+    values: dict[str, float | None] = dict(counters.count(step, 1))
+    values["peak_bytes"] = memory.peak_bytes(step, 4)
+    parts = memory.state_bytes(step.optimizer)
+    if step.optimizer is not None:
+        values["state_bytes"] = sum(parts.values())
+    hashes = sources.hash_parts(registry, step)
+    close(step)
+    # Quality is that of a run from the seed, so the counted step, which has trained already, is of no use.
+    fresh = build(registry, variant, data=protocol.data, seed=protocol.seed)
+    result = quality.train(fresh, protocol.quality_steps, protocol.seed)
+    close(fresh)
+    values["loss"] = result.after if math.isfinite(result.after) else None
+    return Exact(
+        phases=step.phases,
+        counters=Counters(values=values, state_bytes=parts),
+        caveats=(*caveats, *result.caveats),
+        sources=hashes,
+    )

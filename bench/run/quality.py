@@ -1,0 +1,66 @@
+"""Quality beside speed: the loss after a fixed number of steps from a fixed seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bench.data.measurement import Caveat
+from bench.run.build import Step
+
+# The batch that the loss is read on: large enough that batch normalisation has statistics to normalise with.
+EVALUATION_BATCH = 64
+# A loss that has doubled against the untrained model is no noise of a few steps.
+DIVERGED = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """The loss on one fixed batch, before the first step and after the last; a caveat when it went wrong."""
+
+    before: float
+    after: float
+    steps: int
+    caveats: tuple[Caveat, ...]
+
+
+def train(step: Step, steps: int, seed: int) -> Quality:
+    """Trains a fresh step for `steps` steps and reads the loss on a batch that training does not draw.
+
+    The module stays in the mode it is trained in (normalisation by batch, dropout from the seed), so that the
+    figure is that of the function being trained and does not wait for running averages.
+    """
+    inputs, targets = step.draw(EVALUATION_BATCH, seed + 1)
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(step.workload.loss(step.module(inputs), targets))
+
+    torch.manual_seed(seed)
+    before = loss()
+    if step.trains:
+        for index in range(steps):
+            step.run(index)
+    after = loss()
+    return Quality(before=before, after=after, steps=steps, caveats=loss_caveats(before, after, steps))
+
+
+def loss_caveats(before: float, after: float, steps: int) -> tuple[Caveat, ...]:
+    """Says what is wrong with a loss that is not finite or that grew."""
+    if not math.isfinite(after):
+        return (
+            Caveat(
+                code="loss-not-finite",
+                message=f"the loss is {after} after {steps} steps: its times say little; lower the learning rate",
+            ),
+        )
+    if after > DIVERGED * max(before, 1e-12):
+        return (
+            Caveat(
+                code="loss-diverges",
+                message=f"the loss grew from {before:.3g} to {after:.3g} in {steps} steps: lower the learning rate",
+            ),
+        )
+    return ()

@@ -1,0 +1,151 @@
+"""The schedule: which replicate of which variant is taken when, and by which worker."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from bench.data.environment import Environment
+from bench.data.measurement import Caveat, Measurement, Replicate
+from bench.data.metric import PHASES
+from bench.data.protocol import Protocol
+from bench.data.record import SCHEMA_VERSION, Record
+from bench.data.variant import NONE, Variant
+from bench.errors import StepbenchError
+from bench.run.clock import now
+from bench.run.messages import Exact, Request
+from bench.run.pool import Pool, open_pool
+
+Progress = Callable[[str], None]
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What all records of one run share."""
+
+    id: str
+    created: str
+    protocol: Protocol
+    plugins: tuple[str, ...]
+    begun: float
+
+    def request(self, do: str, variant: Variant | None = None, round_: int = 0) -> Request:
+        """Makes a job of this run."""
+        return Request(do=do, protocol=self.protocol, variant=variant, round=round_, begun=self.begun)  # type: ignore[arg-type]
+
+
+@dataclass(kw_only=True)
+class _Open:
+    """A variant that is being measured."""
+
+    variant: Variant
+    exact: Exact | None = None
+    replicates: list[Replicate] = field(default_factory=list)
+    caveats: list[Caveat] = field(default_factory=list)
+    failure: str | None = None
+
+
+def new_run(protocol: Protocol, plugins: Sequence[str]) -> Run:
+    """Starts a run: gives it an id and a time."""
+    created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    return Run(id=secrets.token_hex(4), created=created, protocol=protocol, plugins=tuple(plugins), begun=now())
+
+
+def measure(run: Run, variants: Sequence[Variant], progress: Progress = lambda _: None) -> Iterator[Record]:
+    """Measures variants and yields the record of each as soon as its last replicate is taken.
+
+    Variants that differ only in optimizer or quantization form a group and are taken in interleaved rounds: in each
+    round one worker, which is the next in a shuffled order, rebuilds and times every variant of the group in random
+    order. A slow minute of the machine thus falls on all of them.
+
+    `progress` is called with a line for people after each job; there are `jobs(run, variants)` of them.
+    Raises StepbenchError when the workers cannot start or the data source is no image set.
+    """
+    order = random.Random(run.id)  # noqa: S311 - an order of measurements is no secret
+    for (threads, device), group_of_pool in _grouped(
+        variants, lambda variant: (variant.threads, variant.device)
+    ).items():
+        protocol = run.protocol
+        with open_pool(protocol.workers, threads, protocol.wait_policy, run.plugins) as pool:
+            progress(f"starting {len(pool)} workers")
+            environment = pool.greet(run.request("hello", replace(group_of_pool[0], device=device))).environment
+            assert environment is not None
+            opened = pool.ask(0, run.request("data"))
+            if opened.usage or opened.failure:
+                raise StepbenchError(opened.usage or opened.failure)
+            for group in _grouped(group_of_pool, _beside).values():
+                yield from _measure_group(run, pool, environment, group, order=order, progress=progress)
+
+
+def jobs(run: Run, variants: Sequence[Variant]) -> int:
+    """Returns the number of jobs that measuring these variants takes."""
+    return len(variants) * (1 + run.protocol.replicates)
+
+
+def _beside(variant: Variant) -> Variant:
+    """Returns what the variants of one group have in common."""
+    return replace(variant, optimizer=NONE, quantization=NONE)
+
+
+def _grouped(variants: Sequence[Variant], key: Callable[[Variant], Key]) -> dict[Key, list[Variant]]:
+    groups: dict[Key, list[Variant]] = {}
+    for variant in variants:
+        groups.setdefault(key(variant), []).append(variant)
+    return groups
+
+
+def _measure_group(
+    run: Run,
+    pool: Pool,
+    environment: Environment,
+    group: Sequence[Variant],
+    *,
+    order: random.Random,
+    progress: Progress,
+) -> Iterator[Record]:
+    open_ = [_Open(variant=variant) for variant in group]
+    for item in open_:
+        answer = pool.ask(0, run.request("count", item.variant))
+        item.exact, item.failure = answer.exact, answer.usage or answer.failure
+        progress(f"{item.variant}: counters")
+        if item.failure:
+            yield _record(run, environment, item)
+    slots = [slot for _ in range(run.protocol.rounds) for slot in order.sample(range(len(pool)), len(pool))]
+    for round_, slot in enumerate(slots):
+        alive = [item for item in open_ if not item.failure]
+        for item in order.sample(alive, len(alive)):
+            answer = pool.ask(slot, run.request("replicate", item.variant, round_))
+            progress(f"{item.variant}: replicate {round_ + 1} of {len(slots)}")
+            item.failure = answer.usage or answer.failure
+            if answer.replicate:
+                item.replicates.append(answer.replicate)
+            # The same caveat of several replicates is one caveat of the row.
+            item.caveats += [new for new in answer.caveats if new.code not in {old.code for old in item.caveats}]
+            if item.failure or round_ == len(slots) - 1:
+                yield _record(run, environment, item)
+
+
+def _record(run: Run, environment: Environment, item: _Open) -> Record:
+    exact = item.exact
+    measurement = Measurement(
+        variant=item.variant,
+        protocol=run.protocol,
+        phases=exact.phases if exact else PHASES,
+        replicates=tuple(item.replicates),
+        caveats=(*(exact.caveats if exact else ()), *item.caveats),
+        failure=item.failure,
+        **({"counters": exact.counters} if exact else {}),
+    )
+    return Record(
+        schema=SCHEMA_VERSION,
+        run=run.id,
+        created=run.created,
+        measurement=measurement,
+        environment=environment,
+        sources=dict(exact.sources) if exact else {},
+    )

@@ -1,0 +1,127 @@
+"""A process that hosts steps: it reads jobs, runs them through the timing core, and answers.
+
+Started as `python -m bench.run.worker INDEX [PLUGIN...]` by bench.run.pool, which has set the thread count and the
+OpenMP wait policy in its environment: both are read when torch is imported, and cannot be changed after.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import random
+import signal
+import sys
+import warnings
+from typing import TextIO
+
+import msgspec
+import torch
+
+from bench.data.measurement import Caveat, Replicate
+from bench.data.variant import Variant
+from bench.errors import StepbenchError
+from bench.plugin import Registry
+from bench.run import foreign
+from bench.run.build import build, close, sampler
+from bench.run.clock import clock_for, now
+from bench.run.exact import exact
+from bench.run.load import describe, load
+from bench.run.measure import take
+from bench.run.messages import Answer, Request
+from bench.run.probe import environment
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Serves jobs from standard input until it ends."""
+    _die_with_parent()
+    jobs, answers = _take_over_pipes()
+    # What plug-ins warn about is theirs to fix; it must not fill the pipe of a process that measures.
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    worker = Worker(int(arguments[0]), load(arguments[1:]))
+    for line in jobs:
+        answer = worker.answer(msgspec.json.decode(line, type=Request))
+        answers.write(msgspec.json.encode(answer).decode() + "\n")
+        answers.flush()
+    return 0
+
+
+class Worker:
+    """The jobs of one worker process; `index` tells its replicates from those of the others."""
+
+    def __init__(self, index: int, registry: Registry) -> None:
+        self.index = index
+        self.registry = registry
+        self.order = random.Random(index)  # noqa: S311 - an order of steps is no secret
+
+    def answer(self, job: Request) -> Answer:
+        """Does a job; what goes wrong in it becomes part of the answer."""
+        try:
+            if job.do == "hello":
+                return Answer(environment=environment(job.variant.device if job.variant else "cpu"))
+            if job.do == "data":
+                sampler(self.registry, job.protocol.data)
+                return Answer()
+            assert job.variant is not None
+            if job.do == "count":
+                return Answer(exact=exact(self.registry, job.variant, job.protocol))
+            return self.replicate(job, job.variant)
+        except StepbenchError as error:
+            return Answer(usage=str(error))
+        except Exception as error:  # noqa: BLE001 - a specimen may raise anything, and only its own row is lost
+            return Answer(failure=describe(error))
+
+    def replicate(self, job: Request, variant: Variant) -> Answer:
+        """Rebuilds a variant and takes one replicate of it."""
+        started = now() - job.begun
+        before = foreign.snapshot()
+        step = build(self.registry, variant, data=job.protocol.data, seed=job.protocol.seed)
+        taken = take(step, clock_for(variant.device), job.protocol.replicate_s, self.order)
+        close(step)
+        load_ = foreign.load_between(before, foreign.snapshot())
+        steps = taken.warmup_steps + 2 * len(taken.samples["step"])
+        caveats: tuple[Caveat, ...] = ()
+        if not math.isfinite(taken.last_loss):
+            caveats = (
+                Caveat(
+                    code="loss-not-finite-while-timed",
+                    message="the loss stopped being finite while steps were timed: such times say little; "
+                    f"lower the learning rate (first seen within {steps} steps)",
+                ),
+            )
+        return Answer(
+            replicate=Replicate(
+                worker=self.index,
+                round=job.round,
+                started=started,
+                warmup_steps=taken.warmup_steps,
+                settled=taken.settled,
+                foreign_load=load_,
+                samples=taken.samples,
+            ),
+            caveats=caveats,
+        )
+
+
+def _take_over_pipes() -> tuple[TextIO, TextIO]:
+    """Moves the pipes to descriptors of their own, so that a plug-in's print cannot be taken for an answer."""
+    jobs, answers = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return os.fdopen(jobs, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
+
+
+def _die_with_parent() -> None:
+    """Asks the kernel to end this process with its parent: a kill of the command leaves no orphan that computes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
