@@ -9,6 +9,8 @@ from collections.abc import Iterable
 class StepbenchError(Exception):
     """Anything a user can cause and mend; commands print it on one line, without a traceback."""
 
+    exit_code = 2
+
 
 class UnknownName(StepbenchError):
     """A name that nobody registered; the message carries the nearest names."""
@@ -58,6 +60,8 @@ class InvalidRecord(StepbenchError):
 
 class NothingMeasured(StepbenchError):
     """A selection that matches no variant, or a run that finished none."""
+
+    exit_code = 4
 
 
 class WorkerLost(StepbenchError):

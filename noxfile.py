@@ -1,0 +1,56 @@
+"""Everyday sessions: `nox -s bench` measures, `nox -s tests` tests, `nox -s lint` checks the code."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Installs this checkout and dependency groups at the tested versions."""
+    wanted = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
+    session.install("-c", "constraints.txt", "-e", ".", *wanted)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the main job, or what is given after --: nox -s bench -- 'resnet20/*/none' --budget 5."""
+    install(session)
+    session.run("stepbench", "measure", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests, or those given after --: nox -s tests -- tests/lowbit -k eva."""
+    install(session, "tests")
+    session.run("pytest", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types and the direction of imports."""
+    install(session, "lint")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check", *session.posargs)
+    session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session
+def overhead(session: nox.Session) -> None:
+    """Print what the instrument adds to a 1 ms step, against a bare loop in the same run."""
+    install(session)
+    session.run("python", "tests/studies/overhead.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def repeatability(session: nox.Session) -> None:
+    """Measure one variant twice, twenty times over, and count how often the two intervals overlap."""
+    install(session)
+    session.run("python", "tests/studies/repeatability.py", *session.posargs)

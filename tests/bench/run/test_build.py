@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bench.data.variant import Variant
+from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
+from bench.run.build import BATCHES, build, close
+
+
+def make(registry, text, data="noise"):
+    return build(registry, Variant.parse(text), data=data, seed=0)
+
+
+def test_a_step_trains_its_module(registry):
+    step = make(registry, "line/descent/none@batch=5")
+    before = step.module.weight.detach().clone()
+    loss = step.run(0)
+    assert loss.ndim == 0
+    assert len(step.batches) == BATCHES
+    assert step.batches[0][0].shape == (5, 8)
+    assert not torch.equal(before, step.module.weight)
+    assert step.phases == ("forward", "backward", "optimize")
+
+
+def test_the_same_seed_builds_the_same_step(registry):
+    first, second = make(registry, "line/descent/none"), make(registry, "line/descent/none")
+    for _ in range(3):
+        assert torch.equal(first.run(1), second.run(1))
+
+
+def test_batches_take_the_dtype_of_the_variant_and_labels_keep_theirs(registry):
+    inputs, targets = make(registry, "line/descent/none@dtype=float64").batches[0]
+    assert inputs.dtype == torch.float64
+    assert targets.dtype == torch.int64
+
+
+def test_without_an_optimizer_the_step_is_inference(registry):
+    step = make(registry, "line/none/none")
+    assert step.phases == ("forward",)
+    assert not step.module.training
+    assert not step.run(0).requires_grad
+
+
+def test_a_model_without_batches_of_its_own_takes_them_from_the_data_source(registry):
+    assert make(registry, "picture/descent/none").batches[0][0].shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "error", "says"),
+    [
+        ("lime/descent/none", "noise", UnknownName, "did you mean 'line'"),
+        ("line/decent/none", "noise", UnknownName, "did you mean 'descent'"),
+        ("line/descent/none@device=cuda", "noise", InvalidVariant, "no CUDA device"),
+        ("line/descent/frozen", "noise", InvalidVariant, "no backward phase"),
+        ("picture/descent/none", "nose", UnknownName, "did you mean 'noise'"),
+        ("picture/descent/none", "no/such/folder", InvalidData, "no plug-in reads"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line_that_says_what_is_allowed(registry, text, data, error, says):
+    if "cuda" in text and torch.cuda.is_available():
+        pytest.skip("this machine has the device")
+    with pytest.raises(error, match=says) as raised:
+        make(registry, text, data)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_that_returns_no_workload_is_named(registry):
+    registry.model("bare")(lambda _device, _dtype, _seed: torch.nn.Linear(1, 1))
+    with pytest.raises(PluginFailed, match=r"'bare'.*returned Linear"):
+        make(registry, "bare/descent/none")
+
+
+def test_closing_a_step_closes_an_optimizer_that_can_be_closed(registry):
+    step = make(registry, "line/descent/none")
+    close(step)
+    closed = []
+    step.optimizer.close = lambda: closed.append(True)
+    close(step)
+    assert closed == [True]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs/examples/my_specimens.py"
+
+
+@pytest.fixture
+def stepbench(capsys, monkeypatch, tmp_path):
+    """Runs a command in an empty folder and returns its exit code, output and errors."""
+    from stepbench.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("STEPBENCH_PLUGINS", raising=False)
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Makes the default protocol one of one worker, for tests that are not about statistics."""
+    from bench.data.protocol import Protocol
+    from stepbench import measure
+
+    monkeypatch.setattr(measure, "Protocol", lambda **given: Protocol(**{**given, "workers": 2, "rounds": 1}))

@@ -1,0 +1,84 @@
+"""The `stepbench` command: a table of contents of the others."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from bench.errors import StepbenchError
+
+# name -> one line of help; the module of the same name is imported only when its command runs.
+COMMANDS = {
+    "measure": "Measure forward, backward and optimize of variants.",
+    "report": "Show stored results again, in any format.",
+    "list": "List models, optimizers, quantizations, data sources and sets.",
+}
+INTERRUPTED = 130
+
+
+class _Lazy(click.Group):
+    """A group that imports a command when it is asked for, so that `--help` costs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stepbench")
+def cli() -> None:
+    r"""Benchmark PyTorch training steps: how long forward, backward and optimize take.
+
+    \b
+    Examples:
+      stepbench measure                          the 12 variants of the main job
+      stepbench measure 'resnet20/*/none'        every optimizer on one model
+      stepbench measure mlp/my-sgd/none --plugin my_specimens.py
+      stepbench report results/records           the newest results again
+      stepbench list                             every name that can be measured
+
+    \b
+    Exit codes:
+      0 fine  1 a regression  2 wrong usage  3 a variant failed
+      4 nothing was measured  5 inconclusive where a conclusion was required
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code; a user's mistake is one line on standard error."""
+    try:
+        code = cli.main(args=None if argv is None else list(argv), prog_name="stepbench", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as help_:
+        help_.show()
+        return help_.exit_code
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        return 2
+    except StepbenchError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing is left to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

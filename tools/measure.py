@@ -1,0 +1,141 @@
+"""`stepbench measure`: time the phases of variants, store every record, show the table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.data.protocol import Protocol
+from bench.data.record import Record
+from bench.data.variant import NONE
+from bench.errors import NothingMeasured
+from bench.run import schedule
+from bench.run.load import load
+from bench.run.select import select
+from bench.store.jsonl import RecordFile
+
+from . import output
+from .catalog import choose
+
+MAIN_JOB = "pr"
+
+
+@click.command("measure")
+@click.argument("selection", nargs=-1, metavar="[SELECT]...")
+@click.option(
+    "--set", "set_name", metavar="NAME", help="A set of suites/catalog.py: smoke, pr, history or full.  [default: pr]"
+)
+@click.option("--catalog", metavar="PATH", help="Another file with SETS.  [default: suites/catalog.py]")
+@click.option("--batch", type=int, metavar="N", help="Batch size of every variant.")
+@click.option("--threads", type=int, metavar="N", help="Intra-op threads of every variant; variants default to 1.")
+@click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N, of every variant.")
+@click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    metavar="SOURCE",
+    help="digits (scikit-learn's, as 3x32x32), synthetic, or a path to CIFAR-10 (binary version or .npz).",
+)
+@click.option(
+    "--budget",
+    type=float,
+    default=Protocol.budget_s,
+    show_default=True,
+    metavar="SECONDS",
+    help="Measuring time of one variant, warm-up included.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of models and batches.")
+@click.option(
+    "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file with register(registry); repeatable."
+)
+@click.option(
+    "--results", default="results/records", show_default=True, metavar="DIR", help="Where records are stored."
+)
+@output.options
+def command(
+    selection: tuple[str, ...], set_name: str | None, catalog: str | None, plugins: tuple[str, ...], **given: Any
+) -> int:
+    r"""Measure forward, backward, optimize and the whole step of variants.
+
+    SELECT is a variant id, model/optimizer/quantization@axis=value,..., or a glob of one. Without SELECT the
+    set `pr` is measured: Eva in its three forms and SGD, on three models. With --set and SELECT, SELECT picks
+    from the set.
+
+    Each variant is rebuilt in several worker processes, in interleaved rounds; the table shows medians with
+    95 % intervals from these replicates, and exact counters in the same row. Every finished variant is stored
+    at once: whatever ends the run, what was measured stays.
+
+    \b
+    Examples:
+      stepbench measure
+      stepbench measure --set smoke --budget 2
+      stepbench measure 'vit/*/none' --batch 8 --threads 2
+      stepbench measure resnet20/eva-8bit/none --data path/to/cifar-10-batches-bin
+      stepbench measure --format seed
+      stepbench measure --json report.json --markdown report.md
+    """
+    protocol = Protocol(data=given["data"], seed=given["seed"], budget_s=given["budget"])
+    axes = {axis: given[axis] for axis in ("batch", "threads", "device")}
+    registry = load(plugins)
+    listed = choose(catalog, set_name or MAIN_JOB) if set_name or not selection else None
+    variants = select(registry, selection, listed, axes)
+    if not variants:
+        raise NothingMeasured("the selection is empty; `stepbench list` shows what there is")
+    if given["baseline"] != NONE:
+        registry.get("optimizer", given["baseline"])
+    run = schedule.new_run(protocol, [str(Path(file).resolve()) for file in plugins])
+    output.check(given)
+    records: list[Record] = []
+    stored: RecordFile | None = None
+    interrupted = False
+    total = schedule.jobs(run, variants)
+    with _progress(total) as advance:
+        try:
+            with RecordFile(Path(given["results"]), run=run.id, created=run.created) as stored:
+                for record in schedule.measure(run, variants, advance):
+                    stored.append(record)
+                    records.append(record)
+        except KeyboardInterrupt:
+            interrupted = True
+    if records:
+        output.show(records, given)
+        click.echo(f"stored: {stored.path if stored else '?'}", err=True)
+    if interrupted:
+        click.echo(f"interrupted: {len(records)} of {len(variants)} variants finished and are kept", err=True)
+        return 130
+    return output.exit_code(records)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[schedule.Progress]:
+    """Shows a bar on a terminal and nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    # Drawing twice a second costs the machine that is being measured next to nothing.
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("starting", total=total)
+
+        def advance(line: str) -> None:
+            bar.update(task, description=line, advance=0 if line.startswith("starting") else 1)
+
+        yield advance
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(standalone_mode=False))

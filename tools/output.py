@@ -1,0 +1,92 @@
+"""What measuring and reporting have in common: the formats they print and the files they write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.analyze.row import Table
+from bench.analyze.table import tables
+from bench.data.record import Record
+from bench.errors import ResultsUnwritable
+from bench.report import document, markdown, seed, terminal
+
+FAILED, NOTHING = 3, 4
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of every command that shows a table."""
+    for option in (
+        click.option("--markdown", metavar="PATH", help="Write the table for a pull request."),
+        click.option("--json", metavar="PATH", help="Write the table as a document with a schema version, SI units."),
+        click.option(
+            "--format",
+            type=click.Choice(["table", "seed"]),
+            default="table",
+            show_default=True,
+            help="What is printed: a table for people, or one line a variant in milliseconds.",
+        ),
+        click.option(
+            "--baseline",
+            default="sgd",
+            show_default=True,
+            metavar="OPTIMIZER",
+            help="The row that ratios refer to.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def check(given: dict[str, Any]) -> None:
+    """Raises ResultsUnwritable when a file that was asked for cannot be written, before anything is measured."""
+    for name in ("json", "markdown"):
+        if given[name] is not None:
+            folder = Path(given[name]).resolve().parent
+            if not folder.is_dir() or not os.access(folder, os.W_OK):
+                raise ResultsUnwritable(
+                    f"--{name} {given[name]}: the folder {folder} does not exist or cannot be written"
+                )
+
+
+def show(records: Sequence[Record], given: dict[str, Any]) -> None:
+    """Prints the tables of records and writes the files that were asked for."""
+    made = tables(records, baseline=given["baseline"])
+    if given["format"] == "seed":
+        click.echo("\n".join(seed.render(table) for table in made))
+    else:
+        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        width = shutil.get_terminal_size((120, 40)).columns
+        click.echo("\n\n".join(terminal.render(table, width=width, color=color) for table in made))
+    if given["json"]:
+        _write(Path(given["json"]), document.render(made))
+    if given["markdown"]:
+        _write(Path(given["markdown"]), _markdown(made))
+
+
+def exit_code(records: Sequence[Record]) -> int:
+    """Returns 4 when nothing was measured, 3 when a variant failed, else 0."""
+    failures = [record for record in records if record.measurement.failure]
+    if len(failures) == len(records):
+        return FAILED if failures else NOTHING
+    return FAILED if failures else 0
+
+
+def _markdown(made: Sequence[Table]) -> str:
+    return "\n\n".join(markdown.render(table) for table in made)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replaces a file in one piece."""
+    handle, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text if text.endswith("\n") else text + "\n")
+    Path(name).chmod(0o644)
+    Path(name).replace(path)
