@@ -1,0 +1,155 @@
+"""The names under which stepbench knows this library.
+
+Every import of torch and of the library stands inside a factory: listing the names must cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import InvalidData
+from bench.plugin import Registry, Sampler, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+# All rows of a table do the same optimization, so that their times differ by how it is done only. The learning rate
+# is one at which each of them trains from the first step at batch 1.
+LR = 0.01
+MOMENTUM = 0.9
+WEIGHT_DECAY = 5e-4
+ADAMW_LR = 1e-3
+
+
+def register(registry: Registry) -> None:
+    """Registers lowbit's models, optimizers and image sets."""
+    _models(registry)
+    _baselines(registry)
+    _eva(registry)
+    _data(registry)
+
+
+def _models(registry: Registry) -> None:
+    @registry.model("resnet20")
+    def resnet20(device: torch.device, dtype: torch.dtype, seed: int) -> Workload:
+        """ResNet-20, 305,114 parameters."""
+        from lowbit.models.resnet20 import ResNet20
+
+        return _classifier(ResNet20, device, dtype, seed)
+
+    @registry.model("autoencoder")
+    def autoencoder(device: torch.device, dtype: torch.dtype, seed: int) -> Workload:
+        """Eight linear layers 3072-...-30-...-3072, 7,415,602 parameters."""
+        from lowbit.models.autoencoder import Autoencoder
+
+        return _classifier(Autoencoder, device, dtype, seed)
+
+    @registry.model("vit")
+    def vit(device: torch.device, dtype: torch.dtype, seed: int) -> Workload:
+        """Vision transformer of six blocks, 9,523,722 parameters."""
+        from lowbit.models.vit import ViT
+
+        return _classifier(ViT, device, dtype, seed)
+
+    @registry.model("mobilenetv2")
+    def mobilenetv2(device: torch.device, dtype: torch.dtype, seed: int) -> Workload:
+        """MobileNetV2 with ten classes, 2,236,682 parameters."""
+        from lowbit.models.mobilenetv2 import MobileNetV2
+
+        return _classifier(MobileNetV2, device, dtype, seed)
+
+
+def _classifier(make: Callable[[], torch.nn.Module], device: torch.device, dtype: torch.dtype, seed: int) -> Workload:
+    """Builds a model from its seed without touching the caller's random state; batches come from the image set."""
+    import torch
+    from torch.nn import functional
+
+    # Parameters are drawn on the host, so that a model starts the same on every device.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = make()
+    return Workload(module=module.to(device, dtype), loss=functional.cross_entropy)
+
+
+def _baselines(registry: Registry) -> None:
+    @registry.optimizer("sgd")
+    def sgd(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """SGD with momentum of torch, fused."""
+        import torch
+
+        return torch.optim.SGD(module.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
+
+    @registry.optimizer("sgd-foreach")
+    def sgd_foreach(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """SGD with momentum of torch, foreach."""
+        import torch
+
+        return torch.optim.SGD(module.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, foreach=True)
+
+    @registry.optimizer("adamw")
+    def adamw(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW of torch, fused."""
+        import torch
+
+        return torch.optim.AdamW(module.parameters(), ADAMW_LR, fused=True)
+
+    @registry.optimizer("adamw-foreach")
+    def adamw_foreach(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW of torch, foreach."""
+        import torch
+
+        return torch.optim.AdamW(module.parameters(), ADAMW_LR, foreach=True)
+
+
+def _eva(registry: Registry) -> None:
+    same: dict[str, Any] = {"lr": LR, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY}
+
+    @registry.optimizer("eva")
+    def eva(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva with all state in fp32."""
+        from lowbit.optimizers.eva import Eva
+
+        return Eva(module, **same)
+
+    @registry.optimizer("eva-8bit")
+    def eva_8bit(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva with statistics and momentum stored in 8 bits."""
+        from lowbit.optimizers.eva_8bit import Eva8bit
+
+        return Eva8bit(module, **same)
+
+    @registry.optimizer("eva-8bit-cpu")
+    def eva_8bit_cpu(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva in 8 bits, its statistics kept and quantized on the host."""
+        from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
+
+        return Eva8bitCPU(module, **same)
+
+
+def _data(registry: Registry) -> None:
+    @registry.data("digits")
+    def digits() -> Sampler:
+        """scikit-learn's handwritten digits as 3x32x32."""
+        from lowbit.data.digits import digits as load
+
+        return load().sample
+
+    @registry.data("synthetic")
+    def synthetic() -> Sampler:
+        """Random pictures and labels."""
+        from lowbit.data.synthetic import sample
+
+        return sample
+
+    @registry.data("cifar10", paths=True)
+    def cifar10(path: str) -> Sampler:
+        """CIFAR-10 at a path: the binary version or an .npz."""
+        from lowbit.data.cifar10 import cifar10 as load
+        from lowbit.data.images import NotAnImageSet
+
+        try:
+            return load(path).sample
+        except NotAnImageSet as error:
+            raise InvalidData(f"--data {error}") from error
