@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # All rows of a table do the same optimization, so that their times differ by how it is done only. The learning rate
 # is one at which each of them trains from the first step at batch 1.
-LR = 0.01
+LR = 3e-4
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 ADAMW_LR = 1e-3

@@ -1,0 +1,163 @@
+"""Kronecker vectors of layers: what Eva keeps of a layer's inputs and of its outputs' gradients.
+
+Source: Zhang et al., "Eva: Practical Second-order Optimization with Kronecker-vectorized Approximation" (ICLR 2023,
+arXiv 2308.02123), section 3.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+LAYERS = (nn.Linear, nn.Conv2d)
+
+
+def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: int) -> torch.Tensor:
+    """Returns the mean input of a layer, one element for each column of its weight as a matrix.
+
+    Linear: inputs [batch, ..., in] give [in]. Conv2d: inputs [batch, channels, height, width] give the mean patch,
+    [channels * kernel height * kernel width]. Only the first `samples` of the batch count.
+    """
+    if isinstance(layer, nn.Linear):
+        return _mean_over_rows(inputs, samples)
+    mean = (inputs[:samples].mean(0) if inputs.ndim == 4 else inputs).contiguous()
+    left, right, top, bottom = _padding(layer)
+    if layer.padding_mode != "zeros":
+        mean = F.pad(mean.unsqueeze(0), (left, right, top, bottom), mode=layer.padding_mode).squeeze(0)
+        left = right = top = bottom = 0
+    rows, columns = (
+        _window_means(
+            mean.shape[1 + axis], layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis], before, after
+        ).to(mean)
+        for axis, before, after in ((0, top, bottom), (1, left, right))
+    )
+    # The mean of an element of the patch over all positions is linear in the picture and separates over its axes:
+    # the patches themselves, kernel height * kernel width times the picture, need not exist.
+    return (rows @ (mean @ columns.T)).reshape(-1)
+
+
+def output_vector(layer: nn.Linear | nn.Conv2d, gradient: torch.Tensor, samples: int) -> torch.Tensor:
+    """Returns the mean gradient of a layer's output, one element for each row of its weight as a matrix."""
+    if isinstance(layer, nn.Linear):
+        return _mean_over_rows(gradient, samples)
+    return gradient[:samples].mean((0, 2, 3)) if gradient.ndim == 4 else gradient.mean((1, 2))
+
+
+def _mean_over_rows(values: torch.Tensor, samples: int) -> torch.Tensor:
+    if values.ndim == 1:
+        return values.clone()
+    return values[:samples].mean(tuple(range(values.ndim - 1)))
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
+    if layer.padding == "valid":
+        return 0, 0, 0, 0
+    left, right, top, bottom = layer._reversed_padding_repeated_twice  # noqa: SLF001 - resolves padding="same"
+    return left, right, top, bottom
+
+
+@functools.lru_cache(maxsize=1024)
+def _window_means(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> torch.Tensor:
+    """Returns R [kernel, size], where R @ x is the mean of x over the positions of each tap of the kernel."""
+    positions = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+    taps = torch.arange(kernel).unsqueeze(1)
+    seen = taps * dilation + torch.arange(positions) * stride - before
+    inside = (seen >= 0) & (seen < size)
+    means = torch.zeros(kernel, size)
+    means[taps.expand_as(seen)[inside], seen[inside]] = 1.0
+    return means / positions
+
+
+class Capture:
+    """Hooks a model's layers and collects their vectors between two steps of an optimizer.
+
+    Pairs are collected where a forward pass with gradients is followed by its backward pass. A layer that runs
+    several times between steps (used twice, or gradients accumulated) gives several pairs, which are averaged.
+    Only modules whose class is exactly Linear or Conv2d are hooked, as published.
+    """
+
+    def __init__(self, layers: dict[str, nn.Module], samples: int) -> None:
+        self.layers = layers
+        self.samples = samples
+        self.active = True
+        self.pairs: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
+        self._handles: list[RemovableHandle] = [
+            module.register_forward_hook(_Hook(self, name, module)) for name, module in layers.items()
+        ]
+
+    def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Returns the mean pair of each layer that gave one, and forgets it."""
+        pairs, self.pairs = self.pairs, {}
+        return {name: _mean_pair(found) for name, found in pairs.items()}
+
+    def close(self) -> None:
+        """Removes the hooks."""
+        for handle in self._handles:
+            handle.remove()
+
+
+class _Hook:
+    """A forward hook that holds neither the optimizer nor the model, so that both can be freed.
+
+    A copy of the model, by deepcopy or by pickle, carries hooks that do nothing: its layers are not this optimizer's.
+    """
+
+    def __init__(self, capture: Capture, name: str, module: nn.Module) -> None:
+        self._capture = weakref.ref(capture)
+        self._module = weakref.ref(module)
+        self._name = name
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Inert:
+        return _Inert()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Inert, ()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        """Takes the input's vector and waits for the output's gradient."""
+        capture = self._capture()
+        if capture is None or not capture.active or not output.requires_grad or module is not self._module():
+            return
+        assert isinstance(module, LAYERS)
+        if not module.weight.requires_grad:
+            return
+        # Averages of half-precision values are taken in fp32, also inside autocast.
+        with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
+            a = input_vector(module, _at_least_fp32(inputs[0]), capture.samples)
+        name, reference = self._name, self._capture
+
+        def receive(gradient: torch.Tensor) -> None:
+            receiver = reference()
+            if receiver is not None and receiver.active:
+                with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
+                    g = output_vector(module, _at_least_fp32(gradient), receiver.samples)
+                receiver.pairs.setdefault(name, []).append((a, g))
+
+        output.register_hook(receive)
+
+
+class _Inert:
+    """The hook of a copy."""
+
+    def __call__(self, *_: object) -> None:
+        """Does nothing."""
+
+
+def _at_least_fp32(values: torch.Tensor) -> torch.Tensor:
+    return values.detach().to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _mean_pair(found: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, gradients = zip(*found, strict=True)
+    if len(inputs) == 1:
+        return inputs[0], gradients[0]
+    return torch.stack(inputs).mean(0), torch.stack(gradients).mean(0)

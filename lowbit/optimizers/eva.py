@@ -1,0 +1,238 @@
+"""Eva: second-order preconditioning by Kronecker vectors, with SGD momentum built in.
+
+Source: Zhang et al. (ICLR 2023, arXiv 2308.02123), algorithm 1. The mathematics is in eva_update, the hooks are in
+curvature; how state is kept between steps is in the four methods that the 8-bit forms override.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from lowbit.optimizers import eva_update
+from lowbit.optimizers.curvature import Capture
+from lowbit.optimizers.eva_layers import find_layers
+from lowbit.optimizers.eva_update import Direction
+from lowbit.optimizers.mixed_state import MixedStateOptimizer
+
+
+class Eva(MixedStateOptimizer):
+    """Preconditions the weights of Linear and Conv2d layers by Eva, and steps by SGD with momentum.
+
+    Everything else (normalization, embeddings, modules of other classes, frozen or unused layers) gets plain SGD.
+    Several backward passes before one step, and several uses of one module, are averaged.
+
+    Args:
+        model: its layers are hooked, its parameters are optimized.
+        lr: learning rate, read from the parameter group at each step; a layer's KL term uses its weight's.
+        momentum: factor of the momentum buffer, as in torch.optim.SGD.
+        weight_decay: added to the preconditioned gradient, as in torch.optim.SGD.
+        damping: gamma, above 0.
+        kl_clip: bound of the KL clip; 0 keeps the gradient's norm instead, negative or None does neither.
+        stat_decay: weight of the new value in the running averages, in (0, 1].
+        stat_samples: how many samples of a batch the averages are taken from.
+        stat_every: the averages are renewed in every n-th step.
+        exclude: modules, or their names in the model, that get plain SGD.
+        param_groups: as torch's `params`, to give groups other rates; one group of all parameters by default.
+        grad_scaler: needed only where `scaler.unscale_(optimizer)` is called before the step: the output gradients
+            that hooks saw are scaled, and without the scaler nobody knows by how much.
+
+    Raises ValueError for an argument outside its range and for shared weights, with the names of the modules.
+    """
+
+    # GradScaler then hands over its scale and its verdict as tensors, and the step needs no synchronisation.
+    _step_supports_amp_scaling = True
+    STATE_KEYS: ClassVar[frozenset[str]] = frozenset({"a", "g", "momentum_buffer"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        damping: float = 0.03,
+        kl_clip: float | None = 1e-3,
+        stat_decay: float = 0.95,
+        stat_samples: int = 16,
+        stat_every: int = 1,
+        *,
+        exclude: Iterable[nn.Module | str] = (),
+        param_groups: Iterable[dict[str, Any]] | None = None,
+        grad_scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        for name, value, fine, allowed in (
+            ("lr", lr, lr >= 0, "a number, 0 or more"),
+            ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)"),
+            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
+            ("damping", damping, damping > 0, "above 0"),
+            ("stat_decay", stat_decay, 0 < stat_decay <= 1, "in (0, 1]"),
+            ("stat_samples", stat_samples, stat_samples >= 1, "1 or more"),
+            ("stat_every", stat_every, stat_every >= 1, "1 or more"),
+        ):
+            if not fine:
+                raise ValueError(f"{name}={value!r}: must be {allowed}")
+        self.damping, self.kl_clip, self.stat_decay, self.stat_every = damping, kl_clip, stat_decay, stat_every
+        self.layers = find_layers(model, exclude)
+        self.grad_scaler = grad_scaler
+        groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
+        self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples)
+
+    def close(self) -> None:
+        """Removes the hooks from the model; later steps go on with the statistics there are."""
+        self.capture.close()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates every parameter that has a gradient; a closure is evaluated first and its loss returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        healthy, unscale, unscale_vectors = self._scaling()
+        fresh = self._renew_statistics(healthy, unscale_vectors)
+        owners = {p: group for group in self.param_groups for p in group["params"] if p.grad is not None}
+        grads: dict[torch.Tensor, torch.Tensor] = {p: p.grad for p in owners}
+        if unscale is not None and grads:
+            grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
+        scale, directions = self._directions(grads, {p: group["lr"] for p, group in owners.items()}, fresh)
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p in grads]
+            if parameters:
+                buffers = self._load_momentum(parameters)
+                if healthy is not None:
+                    # Whether this step counts is known to the device only: it is taken on copies and then chosen.
+                    before, buffers = [p.clone() for p in parameters], [buffer.clone() for buffer in buffers]
+                eva_update.descend(
+                    parameters, [grads[p] for p in parameters], buffers,
+                    lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"],
+                    scale=scale, directions=[directions.get(p) for p in parameters],
+                )  # fmt: skip
+                if healthy is not None:
+                    torch._foreach_copy_(
+                        parameters, [torch.where(healthy, p, old) for p, old in zip(parameters, before, strict=True)]
+                    )
+                self._store_momentum(parameters, buffers, healthy)
+            group["steps"] += 1
+        self._set_capture()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state; see MixedStateOptimizer."""
+        super().load_state_dict(state_dict)
+        self._set_capture()
+
+    def _set_capture(self) -> None:
+        self.capture.active = self.param_groups[0]["steps"] % self.stat_every == 0
+
+    def _scaling(self) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Returns whether gradients are finite, and the factors that unscale gradients and output vectors."""
+        found_inf, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
+        healthy = None if found_inf is None else found_inf == 0
+        if scale is not None:
+            return healthy, 1 / scale, 1 / scale
+        if self.grad_scaler is not None and self.grad_scaler.is_enabled():
+            one = torch.ones((), device=self.param_groups[0]["params"][0].device)
+            return healthy, None, 1 / self.grad_scaler.scale(one)
+        if found_inf is not None:
+            raise RuntimeError(
+                "scaler.unscale_(optimizer) was called, but the output gradients that Eva's hooks saw are still "
+                "scaled; give the optimizer grad_scaler=scaler"
+            )
+        return None, None, None
+
+    def _renew_statistics(
+        self, healthy: torch.Tensor | None, unscale: torch.Tensor | None
+    ) -> dict[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Blends what the hooks took into the running averages and returns them, in full precision, by weight."""
+        pairs = self.capture.take()
+        if not pairs:
+            return {}
+        weights = [self.layers[name].weight for name in pairs]
+        g = [pair[1] for pair in pairs.values()]
+        new = [pair[0] for pair in pairs.values()] + (g if unscale is None else list(torch._foreach_mul(g, unscale)))
+        known = [weight for weight in weights if self._has_statistics(weight)]
+        averages = new
+        if known:
+            kept = self._load_statistics(known)
+            position = {weight: index for index, weight in enumerate(weights)}
+            places = [part * len(weights) + position[weight] for part in (0, 1) for weight in known]
+            old = list(new)  # a first value stays as it is: it is averaged with itself
+            for place, vector in zip(places, kept, strict=True):
+                old[place] = vector
+            if healthy is not None:
+                # Zeros stand for a first value that was not finite.
+                old = [torch.where((o == 0).all(), n, o) for o, n in zip(old, new, strict=True)]
+            flat = eva_update.average(torch.cat(old), torch.cat(new), self.stat_decay)
+            averages = list(torch.split(flat, [len(vector) for vector in new]))
+        self._store_statistics(weights, averages, healthy)
+        count = len(weights)
+        return dict(zip(weights, zip(averages[:count], averages[count:], strict=True), strict=True))
+
+    def _directions(
+        self,
+        grads: dict[torch.Tensor, torch.Tensor],
+        lrs: dict[torch.Tensor, float],
+        fresh: dict[torch.Tensor, tuple[torch.Tensor, torch.Tensor]],
+    ) -> tuple[torch.Tensor | None, dict[torch.Tensor, Direction]]:
+        """Preconditions every layer that has a gradient and statistics."""
+        layers = [x for x in self.layers.values() if x.weight in grads and self._has_statistics(x.weight)]
+        if not layers:
+            return None, {}
+        stale = [layer.weight for layer in layers if layer.weight not in fresh]
+        if stale:
+            kept = self._load_statistics(stale)
+            fresh = fresh | dict(zip(stale, zip(kept[: len(stale)], kept[len(stale) :], strict=True), strict=True))
+        a, g = ([fresh[layer.weight][part] for layer in layers] for part in (0, 1))
+        dtype = g[0].dtype
+        biases = [None if layer.bias is None else grads.get(layer.bias) for layer in layers]
+        scale, columns = eva_update.precondition(
+            [grads[layer.weight].to(dtype) for layer in layers],
+            [None if bias is None else bias.to(dtype) for bias in biases],
+            a, g,
+            groups=[layer.groups for layer in layers], lrs=[lrs[layer.weight] for layer in layers],
+            damping=self.damping, kl_clip=self.kl_clip,
+        )  # fmt: skip
+        directions: dict[torch.Tensor, Direction] = {}
+        for layer, bias, row, column in zip(layers, biases, a, columns, strict=True):
+            directions[layer.weight] = Direction(column, row, layer.groups)
+            if bias is not None and layer.bias is not None:
+                directions[layer.bias] = Direction(column, None, layer.groups)
+        return scale, directions
+
+    def _has_statistics(self, weight: torch.Tensor) -> bool:
+        return "a" in self.state[weight]
+
+    def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Returns all a and then all g, in full precision."""
+        return [self.state[weight][part] for part in ("a", "g") for weight in weights]
+
+    def _store_statistics(
+        self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None
+    ) -> None:
+        """Keeps all a and then all g; where `healthy` is false, what was kept before stays, or zeros."""
+        keys = [(weight, part) for part in ("a", "g") for weight in weights]
+        for (weight, part), vector in zip(keys, averages, strict=True):
+            state = self.state[weight]
+            state[part] = vector if healthy is None else torch.where(healthy, vector, state.get(part, 0.0))
+
+    def _load_momentum(self, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Returns buffers to be updated in place; zeros for a first step."""
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(
+                    parameter, memory_format=torch.contiguous_format
+                )
+        return [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+
+    def _store_momentum(
+        self, parameters: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], healthy: torch.Tensor | None
+    ) -> None:
+        """Keeps updated buffers; where `healthy` is false, what was kept before stays."""
+        if healthy is not None:
+            for parameter, buffer in zip(parameters, buffers, strict=True):
+                kept = self.state[parameter]["momentum_buffer"]
+                kept.copy_(torch.where(healthy, buffer, kept))
