@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,12 +32,11 @@ def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: in
     if layer.padding_mode != "zeros":
         mean = F.pad(mean.unsqueeze(0), (left, right, top, bottom), mode=layer.padding_mode).squeeze(0)
         left = right = top = bottom = 0
-    rows, columns = (
-        _window_means(
-            mean.shape[1 + axis], layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis], before, after
-        ).to(mean)
-        for axis, before, after in ((0, top, bottom), (1, left, right))
+    height, width = (
+        Window(mean.shape[1 + axis], layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis], *pads)
+        for axis, pads in enumerate(((top, bottom), (left, right)))
     )
+    rows, columns = (_window_means(window, mean.dtype, mean.device) for window in (height, width))
     # The mean of an element of the patch over all positions is linear in the picture and separates over its axes:
     # the patches themselves, kernel height * kernel width times the picture, need not exist.
     return (rows @ (mean @ columns.T)).reshape(-1)
@@ -63,16 +62,28 @@ def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
     return left, right, top, bottom
 
 
+class Window(NamedTuple):
+    """How a kernel moves over one axis of a picture of some size, padded with zeros before and after."""
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+
+
 @functools.lru_cache(maxsize=1024)
-def _window_means(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> torch.Tensor:
+def _window_means(window: Window, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Returns R [kernel, size], where R @ x is the mean of x over the positions of each tap of the kernel."""
+    size, kernel, stride, dilation, before, after = window
     positions = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
     taps = torch.arange(kernel).unsqueeze(1)
     seen = taps * dilation + torch.arange(positions) * stride - before
     inside = (seen >= 0) & (seen < size)
-    means = torch.zeros(kernel, size)
-    means[taps.expand_as(seen)[inside], seen[inside]] = 1.0
-    return means / positions
+    means = torch.zeros(kernel, size, dtype=torch.float64)
+    means[taps.expand_as(seen)[inside], seen[inside]] = 1 / positions
+    return means.to(device, dtype)
 
 
 class Capture:

@@ -33,9 +33,7 @@ class ReferenceEva:
         if isinstance(layer, nn.Linear):
             a = x.reshape(-1, x.shape[-1]).mean(0)
         else:
-            patches = F.unfold(
-                x.mean(0, keepdim=True), layer.kernel_size, layer.dilation, layer.padding, layer.stride
-            )
+            patches = F.unfold(x.mean(0, keepdim=True), layer.kernel_size, layer.dilation, layer.padding, layer.stride)
             a = patches[0].mean(1)
         if layer.bias is not None:
             a = torch.cat([a, a.new_ones(1)])
@@ -68,14 +66,14 @@ class ReferenceEva:
             preconditioned[layer] = (matrix - beta * torch.outer(g, a)) / self.damping
         nu = self.clip(matrices, preconditioned)
         for layer, v in preconditioned.items():
+            columns = layer.weight[0].numel()
+            gradient[layer.weight] = nu * v[:, :columns].reshape(layer.weight.shape)
             if layer.bias is not None:
-                gradient[layer.bias] = nu * v[:, -1]
-                v = v[:, :-1]
-            gradient[layer.weight] = nu * v.reshape(layer.weight.shape)
+                gradient[layer.bias] = nu * v[:, columns]
         for parameter, grad in gradient.items():
             direction = grad + self.weight_decay * parameter
             self.buffers[parameter] = self.momentum * self.buffers.get(parameter, 0) + direction
-            parameter -= self.lr * self.buffers[parameter]
+            parameter.sub_(self.lr * self.buffers[parameter])
         self.steps += 1
 
     def clip(self, matrices, preconditioned):

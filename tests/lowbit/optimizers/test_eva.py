@@ -17,9 +17,7 @@ from tests.lowbit.optimizers.reference import ReferenceEva
 
 
 def largest_difference(first, second):
-    return max(
-        (p - q).abs().max().item() for p, q in zip(first.parameters(), second.parameters(), strict=True)
-    )
+    return max((p - q).abs().max().item() for p, q in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def train_both(model, make_batch, steps=30, lr=1e-2, **options):
