@@ -14,9 +14,11 @@ from bench.data.metric import STEP
 from bench.run.build import Step
 from bench.run.clock import Clock, Span
 
-# Warm-up ends when the medians of two successive windows agree. Three steps make the shortest window whose median
-# outvotes one disturbed step; 10 % is what medians of three differ by on a loaded machine once a step has settled.
-WINDOW = 3
+# Warm-up ends when the medians of two successive windows agree. A window lasts 20 ms, so that it outlasts what briefly
+# disturbs a fast step, and holds two steps of a slow one, for which more would be most of the measurement; 10 % is
+# what such medians differ by on a loaded machine once a step has settled.
+WINDOW_S = 0.02
+WINDOW_STEPS = 2
 AGREEMENT = 0.10
 # A step that never settles may not eat the time of the measurement: the replicate is marked and goes on.
 WARMUP_SHARE = 0.5
@@ -92,13 +94,24 @@ def _warm_up(step: Step, clock: Clock, limit: float) -> tuple[int, bool]:
     times: list[float] = []
     while True:
         times.append(_plain(step, clock, len(times))[1][0][1].wall)
-        if len(times) >= 2 * WINDOW:
-            before = statistics.median(times[-2 * WINDOW : -WINDOW])
-            after = statistics.median(times[-WINDOW:])
+        window = _window(times)
+        if len(times) >= 2 * window:
+            before = statistics.median(times[-2 * window : -window])
+            after = statistics.median(times[-window:])
             if abs(after - before) <= AGREEMENT * before:
                 return len(times), True
-        if len(times) >= WINDOW and clock.span(begun, clock.mark()).wall >= limit:
+        if len(times) >= 2 * WINDOW_STEPS and clock.span(begun, clock.mark()).wall >= limit:
             return len(times), False
+
+
+def _window(times: list[float]) -> int:
+    """Returns how many of the latest steps make a window."""
+    total = 0.0
+    for count, time in enumerate(reversed(times), 1):
+        total += time
+        if total >= WINDOW_S and count >= WINDOW_STEPS:
+            return count
+    return len(times)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bench.run.measure import WINDOW, quiet_collector, take
+from bench.run.measure import WINDOW_S, WINDOW_STEPS, quiet_collector, take
 from tests.fakes import FakeClock, TinyStep
 
 
@@ -25,10 +25,19 @@ def test_the_spans_of_a_phased_step_add_up_to_the_plain_step_exactly():
 def test_measuring_ends_with_the_pair_that_spends_the_time():
     clock = FakeClock()
     taken = take(TinyStep(clock), clock, 200.0, random.Random(0))
-    # Six warm-up steps of 10 s, then pairs of 20 s until 200 s have passed.
-    assert taken.warmup_steps == 2 * WINDOW
-    assert clock.wall == 60 + 7 * 20
-    assert len(taken.samples["step"]) == 7
+    # Four warm-up steps of 10 s, then pairs of 20 s until 200 s have passed.
+    assert taken.warmup_steps == 2 * WINDOW_STEPS
+    assert clock.wall == 40 + 8 * 20
+    assert len(taken.samples["step"]) == 8
+
+
+def test_a_window_of_fast_steps_lasts_its_time():
+    clock = FakeClock()
+    step = TinyStep(clock)
+    step.durations = {name: seconds * 1e-4 for name, seconds in TinyStep.durations.items()}  # a step of 1 ms
+    taken = take(step, clock, 1.0, random.Random(0))
+    assert taken.settled
+    assert taken.warmup_steps == pytest.approx(2 * WINDOW_S / 1e-3, abs=2)
 
 
 def test_two_pairs_are_taken_of_a_step_slower_than_the_time_it_is_given():
@@ -41,7 +50,7 @@ def test_warm_up_goes_on_until_two_windows_agree():
     scales = (9.0, 8.0, 7.0, 4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     taken = take(TinyStep(clock, scales), clock, 1e4, random.Random(0))
     assert taken.settled
-    assert taken.warmup_steps == 11
+    assert taken.warmup_steps == 10
     assert set(taken.samples["step"]) == {10.0}
 
 

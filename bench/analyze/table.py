@@ -1,0 +1,93 @@
+"""From records to tables: which rows may stand side by side, and what each shows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from bench.analyze.caveats import derive
+from bench.analyze.ratio import ratio
+from bench.analyze.row import Ratio, Row, Table
+from bench.analyze.sample import summarize
+from bench.data.measurement import Measurement
+from bench.data.metric import METRICS, STEP
+from bench.data.record import Record
+from bench.data.variant import NONE, Variant
+
+
+def tables(records: Sequence[Record], baseline: str = "sgd") -> tuple[Table, ...]:
+    """Returns a table for each machine, software environment and protocol that records come from.
+
+    Of several records of one variant in one such group the newest counts. Rows stand by model,
+    the baseline first. A ratio is formed within one run only: pairs across runs share neither process nor minute.
+    """
+    groups: dict[Hashable, list[Record]] = {}
+    for record in records:
+        groups.setdefault(_comparable(record), []).append(record)
+    return tuple(_table(group, baseline) for group in groups.values())
+
+
+def _comparable(record: Record) -> Hashable:
+    """Returns everything that must agree before two rows may share a table.
+
+    The commit may differ: it is shown. Threads may differ: they are an axis of the variant. The clock's measured
+    resolution differs from start to start.
+    """
+    environment = replace(record.environment, commit=None, dirty=False, threads=0, clock_resolution=0.0)
+    return environment, record.measurement.protocol
+
+
+def _table(records: Sequence[Record], baseline: str) -> Table:
+    newest = {record.measurement.variant: record for record in records}
+    commits = dict.fromkeys(_commit(record) for record in newest.values())
+    last = max(newest.values(), key=lambda record: record.created)
+    return Table(
+        environment=last.environment,
+        protocol=last.measurement.protocol,
+        commits=tuple(commits),
+        created=last.created,
+        baseline=baseline,
+        rows=tuple(_row(record, newest, baseline) for record in _ordered(newest, baseline)),
+    )
+
+
+def _ordered(newest: dict[Variant, Record], baseline: str) -> list[Record]:
+    """Returns records by model as first met, then by axes, the baseline's first and the others by name."""
+    models = list(dict.fromkeys(variant.model for variant in newest))
+
+    def place(record: Record) -> tuple[object, ...]:
+        variant = record.measurement.variant
+        axes = replace(variant, optimizer=NONE, quantization=NONE)
+        return models.index(variant.model), axes, variant.optimizer != baseline, variant
+
+    return sorted(newest.values(), key=place)
+
+
+def _commit(record: Record) -> str:
+    environment = record.environment
+    return (environment.commit or "no commit") + ("+dirty" if environment.dirty else "")
+
+
+def _row(record: Record, newest: dict[Variant, Record], baseline: str) -> Row:
+    measurement = record.measurement
+    noisy = [name for name, metric in METRICS.items() if metric.noise == "noisy"]
+    summaries = {name: summarize(measurement.replicates, name) for name in noisy}
+    return Row(
+        variant=measurement.variant,
+        phases=measurement.phases,
+        summaries={name: summary for name, summary in summaries.items() if summary is not None},
+        ratio=_ratio(record, newest.get(_baseline_of(measurement, baseline))),
+        counters=measurement.counters,
+        caveats=(*measurement.caveats, *derive(record)),
+        failure=measurement.failure,
+    )
+
+
+def _baseline_of(measurement: Measurement, baseline: str) -> Variant:
+    return replace(measurement.variant, optimizer=baseline)
+
+
+def _ratio(record: Record, other: Record | None) -> Ratio | None:
+    if other is None or other is record or other.run != record.run:
+        return None
+    return ratio(record.measurement, other.measurement, STEP)

@@ -1,0 +1,54 @@
+"""One record, one line of JSON: encoding, strict decoding, and migrations between schemas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from bench.data.record import SCHEMA_VERSION, Record
+from bench.errors import InvalidRecord, StepbenchError
+
+# schema -> function that turns a decoded line of that schema into one of the next.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def encode(record: Record) -> bytes:
+    """Returns a record as one line of UTF-8 JSON with its newline; values that are not finite become null."""
+    counters = record.measurement.counters
+    finite = {name: value if _is_finite(value) else None for name, value in counters.values.items()}
+    measurement = replace(record.measurement, counters=replace(counters, values=finite))
+    return msgspec.json.encode(replace(record, measurement=measurement)) + b"\n"
+
+
+def decode(line: bytes) -> Record:
+    """Reads one line back, an older schema after migration.
+
+    Fields that are not known are ignored, so that a later minor version may add some; a missing one or a wrong type
+    raises InvalidRecord with its place, as does a schema that is newer than this version.
+    """
+    try:
+        raw = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"no JSON ({error}); the line was cut off or changed") from error
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if not isinstance(schema, int):
+        raise InvalidRecord("no record: it has no schema number")
+    if schema > SCHEMA_VERSION:
+        raise InvalidRecord(f"schema {schema} is newer than {SCHEMA_VERSION}, the newest known here; update stepbench")
+    while schema < SCHEMA_VERSION:
+        if schema not in MIGRATIONS:
+            raise InvalidRecord(f"schema {schema} has no migration to {SCHEMA_VERSION}; measure again")
+        raw = MIGRATIONS[schema](raw)
+        schema += 1
+    try:
+        return msgspec.convert(raw, Record)
+    except (msgspec.ValidationError, StepbenchError, ValueError) as error:
+        raise InvalidRecord(str(error)) from error
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,127 @@
+"""Records in files: appended one line at a time, scanned with damaged lines set aside."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.data.record import Record
+from bench.errors import InvalidRecord, ResultsUnwritable
+from bench.store.codec import decode, encode
+
+
+@dataclass(frozen=True)
+class DamagedLine:
+    """A line that is no record, with its place and the reason."""
+
+    path: Path
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.number}: {self.reason}"
+
+
+class RecordFile:
+    """The file of one run, `<folder>/<host>/<commit8>-<utc>-<run>.jsonl`: append-only, made with its first record.
+
+    Each record is written in one piece and synced before `append` returns: whatever kills the process after that,
+    the record is there; what is killed inside it leaves at most one cut line at the end.
+    """
+
+    def __init__(self, folder: Path, *, run: str, created: str) -> None:
+        self._folder = folder
+        self._run = run
+        self._created = re.sub(r"[-:]|\+00:00$", "", created) + "Z"
+        self._descriptor: int | None = None
+        self.path: Path | None = None
+        self._check()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def append(self, record: Record) -> None:
+        """Writes one record; raises ResultsUnwritable when the disk is full or the folder is gone."""
+        line = encode(record)
+        try:
+            if self._descriptor is None:
+                self._descriptor = self._open(record)
+            if os.write(self._descriptor, line) != len(line):
+                raise ResultsUnwritable(f"{self.path}: the disk is full")
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise ResultsUnwritable(f"{self.path or self._folder}: {error.strerror}") from error
+
+    def _check(self) -> None:
+        """Fails before anything is measured if nothing could be stored afterwards."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsUnwritable(
+                f"--results {self._folder} cannot be made: {error.strerror}; choose another folder"
+            ) from error
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise ResultsUnwritable(f"--results {self._folder} cannot be written; choose another folder")
+
+    def _open(self, record: Record) -> int:
+        environment = record.environment
+        folder = self._folder / (re.sub(r"[^A-Za-z0-9._-]", "_", environment.host).lstrip(".") or "host")
+        folder.mkdir(parents=True, exist_ok=True)
+        commit = (environment.commit or "nocommit")[:8]
+        self.path = folder / f"{commit}-{self._created}-{self._run}.jsonl"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        # The new name itself must survive, too.
+        parent = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+        return descriptor
+
+
+def scan(paths: Iterable[Path]) -> tuple[tuple[Record, ...], tuple[DamagedLine, ...]]:
+    """Reads all records below some files and folders, oldest run first, and the lines that are none.
+
+    Raises InvalidRecord for a path that does not exist.
+    """
+    records: list[Record] = []
+    damaged: list[DamagedLine] = []
+    for path in _files(paths):
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except OSError as error:
+            damaged.append(DamagedLine(path, 0, f"cannot be read: {error.strerror}"))
+            continue
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                records.append(decode(line))
+            except InvalidRecord as error:
+                damaged.append(DamagedLine(path, number, str(error)))
+    records.sort(key=lambda record: record.created)
+    return tuple(records), tuple(damaged)
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    files: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            files.update(dict.fromkeys(sorted(path.rglob("*.jsonl"))))
+        elif path.exists():
+            files[path] = None
+        else:
+            raise InvalidRecord(f"{path} does not exist; give a file or a folder of records")
+    return list(files)
