@@ -75,11 +75,11 @@ class Step:
         return _place(inputs, self.variant), _place(targets, self.variant)
 
 
-def build(registry: Registry, variant: Variant, *, data: str, seed: int) -> Step:
-    """Builds a fresh step of a variant.
+def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> Step:
+    """Builds a fresh step of a variant; a model without batches of its own takes them from `data`.
 
-    Raises UnknownName for a part that nobody registered, InvalidVariant for parts that do not go together,
-    InvalidData for a data source that is no image set, and whatever the factories raise.
+    Raises UnknownName for a part that nobody registered, InvalidVariant for parts that do not go together, and
+    whatever the factories raise.
     """
     dtype = getattr(torch, variant.dtype)
     device = torch.device(variant.device)
@@ -112,7 +112,7 @@ def build(registry: Registry, variant: Variant, *, data: str, seed: int) -> Step
         optimizer = registry.get("optimizer", variant.optimizer).factory(module)
     if variant.compiled:
         module = cast("torch.nn.Module", torch.compile(module))
-    sample = workload.sample or sampler(registry, data)
+    sample = workload.sample or data
     generator = torch.Generator().manual_seed(seed)
     batches = tuple(
         (_place(inputs, variant), _place(targets, variant))
@@ -129,8 +129,11 @@ def build(registry: Registry, variant: Variant, *, data: str, seed: int) -> Step
     )
 
 
-def sampler(registry: Registry, data: str) -> Sampler:
-    """Returns the sampler of a data source, given by name or by path."""
+def open_data(registry: Registry, data: str) -> Sampler:
+    """Returns the sampler of a data source, given by name or by path.
+
+    Raises UnknownName for a name that nobody registered, InvalidData for a path that is no image set.
+    """
     if data in registry.names("data") and not registry.get("data", data).options["paths"]:
         return cast("Sampler", registry.get("data", data).factory())
     named = [part.name for part in registry.parts("data") if not part.options["paths"]]

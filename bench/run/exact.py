@@ -7,16 +7,16 @@ import math
 from bench.data.measurement import Counters
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
-from bench.plugin import Registry
+from bench.plugin import Registry, Sampler
 from bench.run import counters, memory, quality, sources
 from bench.run.build import build, close
 from bench.run.messages import Exact
 
 
-def exact(registry: Registry, variant: Variant, protocol: Protocol) -> Exact:
+def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sampler) -> Exact:
     """Builds a variant and takes everything of it that repetition does not change."""
     step, caveats = counters.background_threads(
-        lambda: build(registry, variant, data=protocol.data, seed=protocol.seed),
+        lambda: build(registry, variant, data=data, seed=protocol.seed),
     )
     values: dict[str, float | None] = dict(counters.count(step, 1))
     values["peak_bytes"] = memory.peak_bytes(step, 4)
@@ -26,7 +26,7 @@ def exact(registry: Registry, variant: Variant, protocol: Protocol) -> Exact:
     hashes = sources.hash_parts(registry, step)
     close(step)
     # Quality is that of a run from the seed, so the counted step, which has trained already, is of no use.
-    fresh = build(registry, variant, data=protocol.data, seed=protocol.seed)
+    fresh = build(registry, variant, data=data, seed=protocol.seed)
     result = quality.train(fresh, protocol.quality_steps, protocol.seed)
     close(fresh)
     values["loss"] = result.after if math.isfinite(result.after) else None

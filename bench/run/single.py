@@ -21,18 +21,19 @@ def sample_here(variant: str, metric: str) -> list[float]:
 
     import torch
 
-    from bench.run.build import build, close
+    from bench.run.build import build, close, open_data
     from bench.run.clock import clock_for
     from bench.run.exact import exact
     from bench.run.measure import take
 
     # asv and pytest-benchmark own this process; OMP_NUM_THREADS, set before they start, is the better way.
     torch.set_num_threads(parsed.threads)
+    data = open_data(registry, protocol.data)
     if METRICS[metric].noise == "exact":
-        values = exact(registry, parsed, protocol).counters.values
+        values = exact(registry, parsed, protocol, data).counters.values
         value = values.get(metric)
         return [] if value is None else [value]
-    step = build(registry, parsed, data=protocol.data, seed=protocol.seed)
+    step = build(registry, parsed, data=data, seed=protocol.seed)
     taken = take(step, clock_for(parsed.device), protocol.replicate_s, random.Random(protocol.seed))  # noqa: S311
     close(step)
     return list(taken.samples.get(metric, ()))

@@ -21,9 +21,9 @@ import torch
 from bench.data.measurement import Caveat, Replicate
 from bench.data.variant import Variant
 from bench.errors import StepbenchError
-from bench.plugin import Registry
+from bench.plugin import Registry, Sampler
 from bench.run import foreign
-from bench.run.build import build, close, sampler
+from bench.run.build import build, close, open_data
 from bench.run.clock import clock_for, now
 from bench.run.exact import exact
 from bench.run.load import describe, load
@@ -56,6 +56,7 @@ class Worker:
         self.index = index
         self.registry = registry
         self.order = random.Random(index)  # noqa: S311 - an order of steps is no secret
+        self._data: dict[str, Sampler] = {}
 
     def answer(self, job: Request) -> Answer:
         """Does a job; what goes wrong in it becomes part of the answer."""
@@ -63,23 +64,32 @@ class Worker:
             if job.do == "hello":
                 return Answer(environment=environment(job.variant.device if job.variant else "cpu"))
             if job.do == "data":
-                sampler(self.registry, job.protocol.data)
+                self.data(job)
                 return Answer()
             assert job.variant is not None
             if job.do == "count":
-                return Answer(exact=exact(self.registry, job.variant, job.protocol))
+                return Answer(exact=exact(self.registry, job.variant, job.protocol, self.data(job)))
             return self.replicate(job, job.variant)
         except StepbenchError as error:
             return Answer(usage=str(error))
         except Exception as error:  # noqa: BLE001 - a specimen may raise anything, and only its own row is lost
             return Answer(failure=describe(error))
 
+    def data(self, job: Request) -> Sampler:
+        """Returns the protocol's data source, which is read once: it is the same for every replicate."""
+        name = job.protocol.data
+        if name not in self._data:
+            self._data[name] = open_data(self.registry, name)
+        return self._data[name]
+
     def replicate(self, job: Request, variant: Variant) -> Answer:
         """Rebuilds a variant and takes one replicate of it."""
         started = now() - job.begun
         before = foreign.snapshot()
-        step = build(self.registry, variant, data=job.protocol.data, seed=job.protocol.seed)
-        taken = take(step, clock_for(variant.device), job.protocol.replicate_s, self.order)
+        begun = now()
+        step = build(self.registry, variant, data=self.data(job), seed=job.protocol.seed)
+        left = max(0.0, job.protocol.replicate_s - (now() - begun))
+        taken = take(step, clock_for(variant.device), left, self.order)
         close(step)
         load_ = foreign.load_between(before, foreign.snapshot())
         steps = taken.warmup_steps + 2 * len(taken.samples["step"])

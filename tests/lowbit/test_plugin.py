@@ -6,7 +6,7 @@ import torch
 from bench.data.variant import Variant
 from bench.errors import InvalidData
 from bench.plugin import Registry
-from bench.run.build import build, close
+from bench.run.build import build, close, open_data
 from lowbit.plugin import register
 
 
@@ -30,7 +30,7 @@ def test_the_names_are_those_of_the_architecture(registry):
 def test_every_optimizer_trains_every_model(registry, model, optimizer):
     name, _, axes = model.partition("@")
     variant = Variant.parse(f"{name}/{optimizer}/none" + (f"@{axes}" if axes else ""))
-    step = build(registry, variant, data="digits", seed=0)
+    step = build(registry, variant, data=open_data(registry, "digits"), seed=0)
     for index in range(3):
         assert torch.isfinite(step.run(index))
     close(step)

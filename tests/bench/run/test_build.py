@@ -5,11 +5,11 @@ import torch
 
 from bench.data.variant import Variant
 from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
-from bench.run.build import BATCHES, build, close
+from bench.run.build import BATCHES, build, close, open_data
 
 
 def make(registry, text, data="noise"):
-    return build(registry, Variant.parse(text), data=data, seed=0)
+    return build(registry, Variant.parse(text), data=open_data(registry, data), seed=0)
 
 
 def test_a_step_trains_its_module(registry):

@@ -5,12 +5,12 @@ import threading
 import torch
 
 from bench.data.variant import Variant
-from bench.run.build import build
+from bench.run.build import build, open_data
 from bench.run.counters import Operations, background_threads, count
 
 
 def make(registry, text):
-    return build(registry, Variant.parse(text), data="noise", seed=0)
+    return build(registry, Variant.parse(text), data=open_data(registry, "noise"), seed=0)
 
 
 def test_a_linear_step_is_counted_to_the_operation(registry):

@@ -3,12 +3,12 @@ from __future__ import annotations
 import torch
 
 from bench.data.variant import Variant
-from bench.run.build import build
+from bench.run.build import build, open_data
 from bench.run.memory import peak_bytes, state_bytes
 
 
 def test_the_peak_of_a_step_lies_between_its_largest_tensor_and_twice_all_of_them(registry):
-    step = build(registry, Variant.parse("picture/descent/none@batch=64"), data="noise", seed=0)
+    step = build(registry, Variant.parse("picture/descent/none@batch=64"), data=open_data(registry, "noise"), seed=0)
     step.run(0)
     gradient = 3072 * 4 * 4
     assert gradient <= peak_bytes(step) <= 2 * (gradient + 64 * 4 * 4 * 8)
@@ -24,7 +24,7 @@ def test_state_is_split_by_its_key_and_counted_once():
 
 
 def test_momentum_is_called_momentum(registry):
-    step = build(registry, Variant.parse("line/descent/none"), data="noise", seed=0)
+    step = build(registry, Variant.parse("line/descent/none"), data=open_data(registry, "noise"), seed=0)
     step.run(0)
     assert state_bytes(step.optimizer) == {"momentum": 4 * (32 + 4)}
 

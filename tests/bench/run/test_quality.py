@@ -3,12 +3,12 @@ from __future__ import annotations
 import math
 
 from bench.data.variant import Variant
-from bench.run.build import build
+from bench.run.build import build, open_data
 from bench.run.quality import loss_caveats, train
 
 
 def result(registry, text, steps=20):
-    return train(build(registry, Variant.parse(text), data="noise", seed=0), steps, seed=0)
+    return train(build(registry, Variant.parse(text), data=open_data(registry, "noise"), seed=0), steps, seed=0)
 
 
 def test_quality_is_the_same_for_the_same_seed(registry):

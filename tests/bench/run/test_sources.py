@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from bench.data.variant import Variant
-from bench.run.build import build
+from bench.run.build import build, open_data
 from bench.run.load import load
 from bench.run.sources import hash_parts
 
@@ -56,7 +56,9 @@ def hashes(tmp_path, monkeypatch):
             )
         (tmp_path / "plug.py").write_text(PLUGIN)
         registry = load([str(tmp_path / "plug.py")])
-        return hash_parts(registry, build(registry, Variant.parse("toy/toy-sgd/none"), data="digits", seed=0))
+        return hash_parts(
+            registry, build(registry, Variant.parse("toy/toy-sgd/none"), data=open_data(registry, "digits"), seed=0)
+        )
 
     yield compute
     for name in [name for name in sys.modules if name.split(".")[0] == "toybox"]:
