@@ -3,71 +3,93 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bench.analyze.row import Row, Table
 from bench.data.metric import PHASES, STEP
-from bench.report import cells, units
+from bench.report import cells
+from bench.report.footnotes import footnotes
+from bench.report.plain import one_line
 
-COLUMNS = (
-    "variant", *PHASES, STEP, "vs {baseline}", "operations F/B/O", "syncs F/B/O", "FLOP F/B/O",
-    "saved", "peak", "state", "loss",
-)  # fmt: skip
+# What starts markup, HTML, mathematics, a strikethrough or the next cell.
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
+# What GitHub links after markup is done, escaped or not: mentions, issues, `GH-1` and addresses.
+_LINKED = re.compile(r"(?i)(@(?=\w)|#(?=\d)|\bGH(?=-\d)|\bwww(?=\.)|:(?=//))")
+# What starts a list or underlines a heading, at the start of a line only.
+_BLOCK = re.compile(r"[-+=]|\d+[.)]")
+# A break without width, written so that it can be seen in the source.
+_BREAK = "&#8203;"
 
 
 def render(table: Table) -> str:
-    """Returns one table in GitHub's markdown, hardware and versions above it."""
-    notes, marks = cells.footnotes(table.rows)
-    heads = [column.format(baseline=escape(table.baseline)) for column in COLUMNS]
-    lines = [*(f"{escape(line)}  " for line in cells.heading(table)), ""]
-    lines += [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
-    lines += [_line(_cells(row, table, marks.get(index, ""))) for index, row in enumerate(table.rows)]
-    lines += ["", *(f"{escape(line)}  " for line in cells.legend(table))]
-    if notes:
-        lines += ["", *(f"{number}. {escape(note.message)}" for number, note in enumerate(notes, 1))]
-    failures = [row for row in table.rows if row.failure]
-    if failures:
-        lines += ["", *(f"- {code(str(row.variant))} failed: {escape(row.failure or '')}" for row in failures)]
+    """Returns one table in GitHub's markdown, hardware and versions above it.
+
+    Nothing in it is active: names and messages of others show as they are, and notify and link nobody. Notes are
+    numbered by hand, since GitHub's own footnotes would clash where two tables stand in one comment.
+    """
+    notes = footnotes(table.rows)
+    heads = _heads(table)
+    lines = [*_lines(cells.heading(table)), "", _joined(heads), _joined(["---", *["---:"] * (len(heads) - 1)])]
+    lines += [_joined(_cells(row, table, marks)) for row, marks in zip(table.rows, notes.marks, strict=True)]
+    lines += ["", *_lines(cells.legend(table))]
+    if notes.notes:
+        lines += ["", *(f"{number}. {escape(note)}" for number, note in enumerate(notes.notes, 1))]
     return "\n".join(lines)
 
 
 def escape(text: str) -> str:
-    """Returns text that GitHub shows as it is: no markup, no HTML, no mention, one line."""
-    flat = " ".join(text.split())
-    escaped = re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", flat)
-    # A zero-width joiner keeps `@name` from notifying somebody.
-    return escaped.replace("@", "@\u200d")
+    """Returns text that GitHub shows as it is: no markup, no HTML, no mention, no link, one line."""
+    flat = one_line(text)
+    # Splitting at one group puts every sign that starts a link at an odd place.
+    pieces = (_MARKUP.sub(r"\\\1", piece) + _BREAK * (index % 2) for index, piece in enumerate(_LINKED.split(flat)))
+    return _BREAK * bool(_BLOCK.match(flat)) + "".join(pieces)
 
 
-def code(text: str) -> str:
-    """Returns text as code; what would end it, or a table cell, is replaced."""
-    return "`" + re.sub(r"[`|\s]+", " ", text) + "`"
+def _lines(texts: Sequence[str]) -> list[str]:
+    # Two blanks at its end keep a line from running on into the next.
+    return [f"{escape(text)}  " for text in texts]
 
 
-def _line(values: list[str]) -> str:
-    return "| " + " | ".join(values) + " |"
+def _heads(table: Table) -> list[str]:
+    phased = (f"{counter} F/B/O" for counter in cells.COUNTED)
+    return ["variant", *PHASES, STEP, f"vs {escape(table.baseline)}", *phased, *map(_short, cells.EXACT)]
 
 
-def _cells(row: Row, table: Table, marks: str) -> list[str]:
-    name = code(str(row.variant)) + (f" <sup>{marks.strip('[]')}</sup>" if marks else "")
-    if row.failure and not row.summaries:
-        return [name, "failed", *[""] * (len(COLUMNS) - 2)]
-    values = row.counters.values
-    times = [f"{cells.time(row, metric)} {cells.spread(row, metric)}".strip() for metric in (*PHASES, STEP)]
-    times[-1] = f"**{cells.time(row, STEP)}** {cells.spread(row, STEP)}".strip()
+def _short(metric: str) -> str:
+    return metric.removesuffix("_bytes")
+
+
+def _joined(values: Sequence[str]) -> str:
+    return f"| {' | '.join(values)} |"
+
+
+def _cells(row: Row, table: Table, marks: Sequence[int]) -> list[str]:
+    # The characters of a variant id are checked where it is made: inside backticks none of them is active.
+    name = f"`{row.variant}`" + (f" <sup>{', '.join(map(str, marks))}</sup>" if marks else "")
+    if row.failure is not None:
+        blank = len(_heads(table)) - 1
+        return [f"{name}<br>{escape(cells.failure(row))}", *[""] * blank]
     interval = cells.ratio_interval(row)
     return [
         name,
-        *times,
-        cells.ratio(row, table.baseline) + (f" ({interval})" if interval else ""),
-        _by_phase(row, "operations"),
-        _by_phase(row, "syncs"),
-        cells.flops(row),
-        units.size(values.get("saved_bytes")),
-        units.size(values.get("peak_bytes")),
-        cells.state(row) + (f" ({escape(', '.join(parts))})" if len(parts := cells.state_parts(row)) > 1 else ""),
-        cells.loss(row),
+        *(_time(row, phase) for phase in PHASES),
+        _time(row, STEP, strong="**"),
+        cells.ratio(row, table.baseline) + (f"<br>{interval}" if interval else ""),
+        *(_by_phase(row, counter) for counter in cells.COUNTED),
+        *(_exact(row, metric) for metric in cells.EXACT),
     ]
 
 
+def _time(row: Row, metric: str, strong: str = "") -> str:
+    time, spread = cells.time(row, metric), cells.spread(row, metric)
+    return f"{strong}{time}{strong}<br>{spread}" if spread else time
+
+
 def _by_phase(row: Row, counter: str) -> str:
-    return " / ".join(units.count(row.counters.values.get(f"{phase}.{counter}")) for phase in row.phases)
+    values = [cells.counted(row, phase, counter) or cells.ABSENT for phase in row.phases]
+    return "" if set(values) <= {cells.ABSENT} else " / ".join(values)
+
+
+def _exact(row: Row, metric: str) -> str:
+    parts = cells.state_parts(row) if metric == "state_bytes" else []
+    return "<br>".join((cells.exact(row, metric), *map(escape, parts)))

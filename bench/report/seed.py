@@ -7,10 +7,16 @@ import re
 from bench.analyze.row import Row, Table
 from bench.data.metric import PHASES, STEP
 
+_NEEDED = frozenset((*PHASES, STEP))
+
 
 def render(table: Table) -> str:
-    """Returns the rows that have all three phases and the step; a row that failed has no line."""
-    return "\n".join(line(row) for row in table.rows if all(name in row.summaries for name in (*PHASES, STEP)))
+    """Returns a line for each row that has the three phases and the step.
+
+    The form knows of no failure and of no other axis than the batch: rows that failed and rows of inference have no
+    line, and variants that differ in another axis are told apart by their order only.
+    """
+    return "\n".join(line(row) for row in table.rows if row.failure is None and row.summaries.keys() >= _NEEDED)
 
 
 def line(row: Row) -> str:

@@ -3,88 +3,100 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.analyze.row import Row, Table
 from bench.data.metric import PHASES, STEP
-from bench.report import cells, units
+from bench.report import cells
+from bench.report.footnotes import footnotes
+from bench.report.layout import Cell, Grid, fold
+from bench.report.plain import one_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """A row in words, ready to be laid out."""
+
+    row: Row
+    label: Cell
+    figures: tuple[Cell, ...]
 
 
 def render(table: Table, *, width: int, color: bool) -> str:
-    """Returns a table of variants, one below the other by model; each cell holds its median over its interval.
+    """Returns a table of variants, one below the other by model; each figure stands above its interval.
 
-    Without `color` there is no escape sequence in the result. Below 100 columns the exact figures that no cell
-    has room for are left to the markdown and JSON forms.
+    A failed variant shows its reason in place of figures. Without `color` there is no escape sequence in the
+    result. Where even the narrowest arrangement is wider than `width`, so is the table: no figure is left out.
     """
+    notes = footnotes(table.rows)
+    label, header = Cell(head="variant", style="bold"), _header(table)
+    lines = [_line(row, table, marks) for row, marks in zip(table.rows, notes.marks, strict=True)]
+    written = [line.figures for line in lines if line.row.failure is None]
+    grid = Grid.fit([label, *(line.label for line in lines)], [header, *written], width)
+    shown = [text for line in cells.heading(table) for text in fold(line, grid.space, "dim")]
+    shown += [Text(), *grid.row(label if grid.beside else Cell(head=""), header)]
+    shown.append(Text("─" * grid.total, style="dim"))
+    for model in dict.fromkeys(row.variant.model for row in table.rows):
+        shown.append(Text(model, style="bold"))
+        shown += [text for line in lines if line.row.variant.model == model for text in _drawn(line, grid)]
+        shown.append(Text())
+    shown += [text for line in cells.legend(table) for text in fold(line, grid.space, "dim")]
+    for number, note in enumerate(notes.notes, 1):
+        shown += fold(note, grid.space, "yellow", mark=f"[{number}] ")
+    return _written(shown, color=color)
+
+
+def _header(table: Table) -> tuple[Cell, ...]:
+    names = (*((phase, "±", "ops·syncs") for phase in PHASES), (STEP, "±"), (f"vs {one_line(table.baseline)}", "95%"))
+    others = (("state",), ("saved", "peak"), ("loss",))
+    return tuple(_cell(*name, style="bold") for name in (*names, *others))
+
+
+def _line(row: Row, table: Table, marks: Sequence[int]) -> _Line:
+    names, at, axes = str(row.variant).partition("/")[2].partition("@")
+    mark = f"[{','.join(map(str, marks))}]" if marks else ""
+    return _Line(row=row, label=_cell(f"  {names}", f"  {at}{axes}" if axes else "", f"  {mark}" if mark else ""),
+                 figures=_figures(row, table))  # fmt: skip
+
+
+def _figures(row: Row, table: Table) -> tuple[Cell, ...]:
+    phases = []
+    for phase in PHASES:
+        counts = "·".join(filter(None, (cells.counted(row, phase, counter) for counter in ("operations", "syncs"))))
+        phases.append(_cell(cells.time(row, phase), cells.spread(row, phase), counts))
+    return (
+        *phases,
+        _cell(cells.time(row, STEP), cells.spread(row, STEP), style="bold"),
+        _cell(cells.ratio(row, table.baseline), cells.ratio_interval(row)),
+        _cell(cells.exact(row, "state_bytes")),
+        _cell(cells.exact(row, "saved_bytes"), cells.exact(row, "peak_bytes")),
+        _cell(cells.exact(row, "loss")),
+    )
+
+
+def _cell(head: str, *details: str, style: str = "") -> Cell:
+    return Cell(head=head, details=tuple(filter(None, details)), style=style)
+
+
+def _drawn(line: _Line, grid: Grid) -> list[Text]:
+    if line.row.failure is not None:
+        return grid.message(line.label, cells.failure(line.row), "red")
+    parts = ", ".join(cells.state_parts(line.row))
+    return grid.row(line.label, line.figures, f"state: {parts}" if parts else "")
+
+
+def _written(lines: Sequence[Text], *, color: bool) -> str:
     stream = io.StringIO()
+    # The settings of the terminal that this process happens to run in have no say in a string.
     console = Console(
-        file=stream, width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False,
-        legacy_windows=False, color_system="standard" if color else None,
+        file=stream, force_terminal=color, no_color=not color, color_system="standard" if color else None,
+        highlight=False, emoji=False, legacy_windows=False, force_jupyter=False, _environ={},
     )  # fmt: skip
-    for line in cells.heading(table):
-        console.print(Text(line, style="dim"))
-    notes, marks = cells.footnotes(table.rows)
-    wide = width >= 100
-    drawn = _frame(table, wide=wide)
-    model = None
-    for index, row in sorted(enumerate(table.rows), key=lambda item: _place(table, item[1])):
-        if row.variant.model != model:
-            if model is not None:
-                drawn.add_section()
-            model = row.variant.model
-            drawn.add_row(Text(model, style="bold"))
-        drawn.add_row(*_cells(row, table, marks.get(index, ""), wide=wide))
-    console.print(drawn)
-    for line in cells.legend(table):
-        console.print(Text(line, style="dim"))
-    for number, note in enumerate(notes, 1):
-        console.print(Text(f"[{number}] {note.message}", style="yellow"))
-    for row in table.rows:
-        if row.failure:
-            console.print(Text(f"{row.variant} failed: {row.failure}", style="red"))
-    return "\n".join(line.rstrip() for line in stream.getvalue().rstrip().splitlines())
-
-
-def _place(table: Table, row: Row) -> int:
-    """Returns where a row's model first occurs, so that models stay in order and rows in theirs."""
-    return next(index for index, other in enumerate(table.rows) if other.variant.model == row.variant.model)
-
-
-def _frame(table: Table, *, wide: bool) -> RichTable:
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, expand=False)
-    drawn.add_column("variant", overflow="fold", min_width=12)
-    for name in (*PHASES, STEP):
-        drawn.add_column(name, justify="right", no_wrap=wide)
-    drawn.add_column(f"vs {table.baseline}", justify="right", no_wrap=wide)
-    drawn.add_column("state", justify="right", no_wrap=wide)
-    if wide:
-        drawn.add_column("saved, peak", justify="right", no_wrap=True)
-    drawn.add_column("loss", justify="right")
-    return drawn
-
-
-def _cells(row: Row, table: Table, marks: str, *, wide: bool) -> list[Text]:
-    if row.failure and not row.summaries:
-        return [_cell("  " + cells.label(row), "", marks), _cell("failed", "see below", style="red")]
-    values = row.counters.values
-    shown = [_cell("  " + cells.label(row), "", marks)]
-    shown += [_cell(cells.time(row, phase), cells.spread(row, phase), cells.operations(row, phase)) for phase in PHASES]
-    shown.append(_cell(cells.time(row, STEP), cells.spread(row, STEP), style="bold"))
-    shown.append(_cell(cells.ratio(row, table.baseline), cells.ratio_interval(row)))
-    shown.append(_cell(cells.state(row), *cells.state_parts(row)[: 3 if wide else 0]))
-    if wide:
-        shown.append(_cell(units.size(values.get("saved_bytes")), units.size(values.get("peak_bytes"))))
-    shown.append(_cell(cells.loss(row)))
-    return shown
-
-
-def _cell(first: str, *others: str, style: str = "") -> Text:
-    text = Text(first, style=style)
-    for other in others:
-        if other:
-            text.append(("" if not text.plain.strip() else " " if other.startswith("[") else "\n") + other, style="dim")
-    return text
+    for line in lines:
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+    return stream.getvalue().rstrip("\n")

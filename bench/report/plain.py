@@ -1,0 +1,8 @@
+"""Text of others, such as messages of plug-ins and names of machines, made safe to print."""
+
+from __future__ import annotations
+
+
+def one_line(text: str) -> str:
+    """Returns a text on one line without what moves the cursor, turns the writing direction or cannot be encoded."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
