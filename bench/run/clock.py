@@ -29,6 +29,9 @@ class Clock(Protocol):
         """Returns the time between two marks."""
 
 
+_wall, _cpu = time.perf_counter_ns, time.thread_time_ns
+
+
 class HostClock:
     """Reads the monotonic clock and the CPU clock of the calling thread, for work on the CPU."""
 
@@ -36,7 +39,7 @@ class HostClock:
 
     def mark(self) -> tuple[int, int]:
         """Returns both clocks in nanoseconds; there is no device to wait for."""
-        return time.perf_counter_ns(), time.thread_time_ns()
+        return _wall(), _cpu()
 
     def span(self, start: tuple[int, int], end: tuple[int, int]) -> Span:
         """Returns the difference of two marks."""

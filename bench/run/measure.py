@@ -6,13 +6,13 @@ import contextlib
 import gc
 import random
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.data.metric import STEP
 from bench.run.build import Step
-from bench.run.clock import Clock, Span
+from bench.run.clock import Clock
 
 # Warm-up ends when the median of a window is no longer clearly below that of the window before: what warms up gets
 # faster. A window lasts 20 ms, so that it outlasts what briefly disturbs a fast step, and holds two steps of a slow
@@ -45,30 +45,29 @@ def take(step: Step, clock: Clock, seconds: float, order: random.Random) -> Take
     A phased step is marked (and synchronised) at every phase edge, so that its spans add up to the whole exactly; a
     plain step is marked at its two ends only. Both run in pairs, so that they see the same machine.
     """
-    samples: dict[str, list[float]] = {}
+    timed: list[Timed] = []
     begun = clock.mark()
     with quiet_collector():
         warmup_steps, settled = _warm_up(step, clock, seconds * WARMUP_SHARE)
-        index, pairs = warmup_steps, 0
-        while pairs < LEAST_PAIRS or clock.span(begun, clock.mark()).wall < seconds:
-            kinds = [_phased, _plain]
+        index, now = warmup_steps, begun
+        while len(timed) < 2 * LEAST_PAIRS or clock.span(begun, now).wall < seconds:
+            kinds = [phased, plain]
             order.shuffle(kinds)
             for kind in kinds:
-                loss, spans = kind(step, clock, index)
+                loss, marks = kind(step, clock, index)
+                timed.append((kind, marks))
                 index += 1
-                for name, span in spans:
-                    samples.setdefault(name, []).append(span.wall)
-                    samples.setdefault(f"{name}.cpu", []).append(span.cpu)
-            pairs += 1
+            now = marks[-1]
     return Taken(
         warmup_steps=warmup_steps,
         settled=settled,
-        samples={name: tuple(values) for name, values in samples.items()},
+        samples=spans(step, clock, timed),
         last_loss=float(loss.detach()),
     )
 
 
-def _phased(step: Step, clock: Clock, index: int) -> tuple[Any, list[tuple[str, Span]]]:
+def phased(step: Step, clock: Clock, index: int) -> tuple[Any, list[Any]]:
+    """Runs a step with a mark at every phase edge; returns its loss and the marks."""
     marks = [clock.mark()]
     step.zero_grad()
     marks.append(clock.mark())
@@ -79,21 +78,36 @@ def _phased(step: Step, clock: Clock, index: int) -> tuple[Any, list[tuple[str, 
         marks.append(clock.mark())
         step.optimize()
         marks.append(clock.mark())
-    names = ("zero_grad", *step.phases)
-    return loss, [(name, clock.span(a, b)) for name, a, b in zip(names, marks, marks[1:], strict=False)]
+    return loss, marks
 
 
-def _plain(step: Step, clock: Clock, index: int) -> tuple[Any, list[tuple[str, Span]]]:
+def plain(step: Step, clock: Clock, index: int) -> tuple[Any, list[Any]]:
+    """Runs a step with a mark at either end; returns its loss and the marks."""
     start = clock.mark()
     loss = step.run(index)
-    return loss, [(STEP, clock.span(start, clock.mark()))]
+    return loss, [start, clock.mark()]
+
+
+Timed = tuple[Callable[..., Any], list[Any]]
+
+
+def spans(step: Step, clock: Clock, timed: Sequence[Timed]) -> dict[str, tuple[float, ...]]:
+    """Turns marks into samples by metric, in seconds; done when all steps have run, so that it costs none of them."""
+    samples: dict[str, list[float]] = {}
+    for kind, marks in timed:
+        names = (STEP,) if kind is plain else ("zero_grad", *step.phases)
+        for name, start, end in zip(names, marks, marks[1:], strict=False):
+            wall, cpu = clock.span(start, end)
+            samples.setdefault(name, []).append(wall)
+            samples.setdefault(f"{name}.cpu", []).append(cpu)
+    return {name: tuple(values) for name, values in samples.items()}
 
 
 def _warm_up(step: Step, clock: Clock, limit: float) -> tuple[int, bool]:
     begun = clock.mark()
     times: list[float] = []
     while True:
-        times.append(_plain(step, clock, len(times))[1][0][1].wall)
+        times.append(clock.span(*plain(step, clock, len(times))[1]).wall)
         window = _window(times)
         if len(times) >= 2 * window:
             before = statistics.median(times[-2 * window : -window])
