@@ -15,6 +15,8 @@ from rich.text import Text
 _ARRANGEMENTS = ((True, True, 2), (False, True, 2), (False, False, 2), (False, False, 1))
 # Narrower than this, text is left to be folded by the terminal.
 _NARROWEST = 40
+# A message beside a long label gets at least this much room, and a character that is two cells wide always fits.
+_MESSAGE = 20
 # Only measures and folds; nothing is ever printed to it.
 _FOLDER = Console(width=_NARROWEST, color_system=None, force_terminal=False, force_jupyter=False)
 
@@ -96,7 +98,7 @@ class Grid:
 
 def fold(text: str, width: int, style: str, mark: str = "") -> list[Text]:
     """Returns a text folded between words, its further lines as far to the right as its mark is wide."""
-    folded = Text(text, style=style).wrap(_FOLDER, max(width - len(mark), 1))
+    folded = Text(text, style=style).wrap(_FOLDER, max(width - len(mark), _MESSAGE))
     return [Text((mark if index == 0 else " " * len(mark)), style=style) + line for index, line in enumerate(folded)]
 
 
