@@ -54,6 +54,10 @@ ENVIRONMENT = Environment(
     clock="perf_counter",
     clock_resolution=4.2e-8,
 )
+# Written out, so that a default that is tuned changes no golden file.
+PROTOCOL = Protocol(
+    version=1, data="digits", seed=0, budget_s=10.0, workers=5, rounds=2, wait_policy="passive", quality_steps=20
+)
 
 
 def around(center, half):
@@ -93,7 +97,7 @@ def make_table(*rows, environment=ENVIRONMENT, commits=(f"{ENVIRONMENT.commit}+d
     """A table of rows on one machine."""
     return Table(
         environment=environment,
-        protocol=Protocol(),
+        protocol=PROTOCOL,
         commits=commits,
         created="2026-11-21T06:31:40+00:00",
         baseline=baseline,
