@@ -16,10 +16,10 @@ from bench.run.clock import Clock
 
 # Warm-up ends when the median of a window is no longer clearly below that of the window before: what warms up gets
 # faster. A window lasts 20 ms, so that it outlasts what briefly disturbs a fast step, and holds two steps of a slow
-# one, for which more would be most of the measurement; 10 % is what such medians differ by on a loaded machine.
+# one, for which more would be most of the measurement; 15 % is what such medians differ by on a loaded machine.
 WINDOW_S = 0.02
 WINDOW_STEPS = 2
-AGREEMENT = 0.10
+AGREEMENT = 0.15
 # A step that never settles may not eat the time of the measurement: the replicate is marked and goes on.
 WARMUP_SHARE = 0.5
 # Below two phased and two plain steps there is no median to speak of, so these are taken however slow they are.

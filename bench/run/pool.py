@@ -116,15 +116,33 @@ class Pool:
 
     def ask(self, slot: int, request: Request) -> Answer:
         """Gives a job to the worker in a slot; the answer of a worker that is lost is a failure."""
-        worker = self._workers[slot]
+        return self.ask_together([request], first=slot)[0]
+
+    def ask_together(self, requests: Sequence[Request], first: int = 0) -> list[Answer]:
+        """Gives jobs to as many workers, which do them at the same time: only for jobs that time nothing."""
+        slots = range(first, first + len(requests))
+        failures = {slot: self._send(slot, request) for slot, request in zip(slots, requests, strict=True)}
+        return [failures[slot] or self._receive(slot, request) for slot, request in zip(slots, requests, strict=True)]
+
+    def _send(self, slot: int, request: Request) -> Answer | None:
         try:
-            return worker.ask(request, PATIENCE_S + 20 * request.protocol.replicate_s)
+            self._workers[slot].send(request)
         except WorkerLost as lost:
-            worker.stop()
-            # A new process is a new unit of replication, so it gets an index that was never used.
-            self._workers[slot] = WorkerProcess(self._next_index, *self._settings)
-            self._next_index += 1
-            return Answer(failure=str(lost))
+            return self._replace(slot, lost)
+        return None
+
+    def _receive(self, slot: int, request: Request) -> Answer:
+        try:
+            return self._workers[slot].receive(PATIENCE_S + 20 * request.protocol.replicate_s)
+        except WorkerLost as lost:
+            return self._replace(slot, lost)
+
+    def _replace(self, slot: int, lost: WorkerLost) -> Answer:
+        self._workers[slot].stop()
+        # A new process is a new unit of replication, so it gets an index that was never used.
+        self._workers[slot] = WorkerProcess(self._next_index, *self._settings)
+        self._next_index += 1
+        return Answer(failure=str(lost))
 
     def stop(self) -> None:
         """Ends all workers."""

@@ -11,7 +11,7 @@ from bench.data.measurement import Caveat
 from bench.run.build import Step
 
 # The batch that the loss is read on: large enough that batch normalisation has statistics to normalise with.
-EVALUATION_BATCH = 64
+EVALUATION_BATCH = 32
 # A loss that has doubled against the untrained model is no noise of a few steps.
 DIVERGED = 2.0
 

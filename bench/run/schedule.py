@@ -75,9 +75,9 @@ def measure(run: Run, variants: Sequence[Variant], progress: Progress = lambda _
             progress(f"starting {len(pool)} workers")
             environment = pool.greet(run.request("hello", replace(group_of_pool[0], device=device))).environment
             assert environment is not None
-            opened = pool.ask(0, run.request("data"))
-            if opened.usage or opened.failure:
-                raise StepbenchError(opened.usage or opened.failure)
+            for opened in pool.ask_together([run.request("data")] * len(pool)):
+                if opened.usage or opened.failure:
+                    raise StepbenchError(opened.usage or opened.failure)
             for group in _grouped(group_of_pool, _beside).values():
                 yield from _measure_group(run, pool, environment, group, order=order, progress=progress)
 
@@ -109,12 +109,16 @@ def _measure_group(
     progress: Progress,
 ) -> Iterator[Record]:
     open_ = [_Open(variant=variant) for variant in group]
-    for item in open_:
-        answer = pool.ask(0, run.request("count", item.variant))
-        item.exact, item.failure = answer.exact, answer.usage or answer.failure
-        progress(f"{item.variant}: counters")
-        if item.failure:
-            yield _record(run, environment, item)
+    # Counting times nothing, so that it may use every core.
+    together = max(1, min(len(pool), environment.cores // group[0].threads))
+    for start in range(0, len(open_), together):
+        items = open_[start : start + together]
+        answers = pool.ask_together([run.request("count", item.variant) for item in items])
+        for item, answer in zip(items, answers, strict=True):
+            item.exact, item.failure = answer.exact, answer.usage or answer.failure
+            progress(f"{item.variant}: counters")
+            if item.failure:
+                yield _record(run, environment, item)
     slots = [slot for _ in range(run.protocol.rounds) for slot in order.sample(range(len(pool)), len(pool))]
     for round_, slot in enumerate(slots):
         alive = [item for item in open_ if not item.failure]

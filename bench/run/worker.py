@@ -42,6 +42,8 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     worker = Worker(int(arguments[0]), load(arguments[1:]))
+    # torch puts off importing its compiler until the first optimizer is made, which must not be inside a replicate.
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     for line in jobs:
         answer = worker.answer(msgspec.json.decode(line, type=Request))
         answers.write(msgspec.json.encode(answer).decode() + "\n")

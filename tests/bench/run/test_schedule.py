@@ -31,6 +31,9 @@ class FakePool:
     def greet(self, _request):
         return Answer(environment=ENVIRONMENT)
 
+    def ask_together(self, requests):
+        return [self.ask(slot, request) for slot, request in enumerate(requests)]
+
     def ask(self, slot, request):
         if request.do == "data":
             return Answer(usage=self.data_error)
