@@ -60,7 +60,7 @@ def show(records: Sequence[Record], given: dict[str, Any]) -> None:
     """Prints the tables of records and writes the files that were asked for."""
     made = tables(records, baseline=given["baseline"])
     if given["format"] == "seed":
-        click.echo("\n".join(seed.render(table) for table in made))
+        click.echo("\n".join(filter(None, map(seed.render, made))))
     else:
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         width = shutil.get_terminal_size((120, 40)).columns

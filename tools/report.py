@@ -32,7 +32,7 @@ def command(paths: tuple[str, ...], **given: Any) -> int:
     """
     chosen = [Path(path) for path in paths] or [Path(DEFAULT)]
     output.check(given)
-    records, damaged = scan(chosen)
+    records, damaged = scan(chosen if paths or Path(DEFAULT).exists() else [])
     for line in damaged:
         click.echo(f"skipped: {line}", err=True)
     if not records:

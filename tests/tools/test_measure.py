@@ -42,8 +42,8 @@ def test_the_seed_format_prints_lines_only(stepbench, quick):
     assert code == 0
     lines = out.splitlines()
     assert [line.split(",")[0] for line in lines] == [
-        "Model: mlp Optimizer: my-sgd Batch Size: 1".replace("my-sgd", "my_sgd"),
         "Model: mlp Optimizer: sgd Batch Size: 1",
+        "Model: mlp Optimizer: my_sgd Batch Size: 1",
     ]
 
 
