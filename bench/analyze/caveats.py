@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float64]
 SPLIT_EXPLAINS = 0.88
 SPLIT_RATIO = 1.3
 SPLIT_LEAST = 0.15
-SPLIT_SAMPLES = 20
+SPLIT_SAMPLES = 30
 DRIFT_P = 0.001
 DRIFT_SIZE = 0.05
 FOREIGN_CORES = 0.25
@@ -50,7 +50,7 @@ def derive(record: Record) -> tuple[Caveat, ...]:
 def _two_speeds(replicates: Sequence[Replicate]) -> Caveat | None:
     # All samples together: a machine that switches between two speeds may do so within a replicate or between two. What
     # placement does to a process is far below SPLIT_RATIO.
-    parts = [_logs(replicate, STEP) for replicate in replicates if STEP in replicate.samples]
+    parts = [_logs(replicate, STEP) for replicate in replicates if replicate.samples.get(STEP)]
     split = best_split(np.concatenate(parts)) if parts else None
     if split is None:
         return None
@@ -87,7 +87,7 @@ def best_split(values: Array) -> tuple[float, float] | None:
 
 def _drift(replicates: Sequence[Replicate]) -> Caveat | None:
     present = [
-        (replicate.started, log_median(replicate, STEP)) for replicate in replicates if STEP in replicate.samples
+        (replicate.started, log_median(replicate, STEP)) for replicate in replicates if replicate.samples.get(STEP)
     ]
     if len(present) < 6:
         return None
@@ -177,9 +177,9 @@ def _sum(replicates: Sequence[Replicate]) -> Caveat | None:
     """Compares phased steps, whose parts add up exactly, with plain ones, replicate by replicate."""
     logs = []
     for replicate in replicates:
-        parts = [replicate.samples[name] for name in SEGMENTS if name in replicate.samples]
+        parts = [replicate.samples[name] for name in SEGMENTS if replicate.samples.get(name)]
         if parts and replicate.samples.get(STEP):
-            phased = statistics.median(map(sum, zip(*parts, strict=True)))
+            phased = statistics.median(map(sum, zip(*parts, strict=False)))
             logs.append((replicate.worker, math.log(max(phased, 1e-9)) - log_median(replicate, STEP)))
     if len(logs) < 2:
         return None

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.analyze.table import tables
+from bench.data.measurement import Caveat, Counters
+from bench.data.protocol import Protocol
+from tests.strategies import records
+
+
+@pytest.fixture
+def rows(replicate):
+    def make(scale):
+        return [replicate([scale * 1e-3] * 5, worker=n % 5, round_=n) for n in range(10)]
+
+    return make
+
+
+def ids(table):
+    return [str(row.variant) for row in table.rows]
+
+
+def test_ratios_are_to_the_baseline_of_the_same_model_and_axes(rows, record):
+    (table,) = tables(
+        [
+            record(rows(3), "m/eva/none"), record(rows(2), "m/sgd/none"), record(rows(8), "m/eva/none@batch=2"),
+            record(rows(1), "n/eva/none"),
+        ]
+    )  # fmt: skip
+    assert ids(table) == ["m/sgd/none", "m/eva/none", "m/eva/none@batch=2", "n/eva/none"]
+    assert [row.ratio and row.ratio.center for row in table.rows] == [None, pytest.approx(1.5), None, None]
+    assert str(table.rows[1].ratio.baseline) == "m/sgd/none"
+    (other,) = tables([record(rows(3), "m/eva/none"), record(rows(2), "m/sgd/none")], baseline="eva")
+    assert ids(other) == ["m/eva/none", "m/sgd/none"]
+    assert other.rows[1].ratio.center == pytest.approx(2 / 3)
+
+
+def test_no_ratio_crosses_runs(rows, record):
+    (table,) = tables([record(rows(2), "m/sgd/none", run="a"), record(rows(3), "m/eva/none", run="b")])
+    assert [row.ratio for row in table.rows] == [None, None]
+
+
+def test_the_newest_record_of_a_variant_counts(rows, record):
+    (table,) = tables(
+        [record(rows(1), created="2026-01-01", commit="a" * 40), record(rows(2), created="2026-01-02", dirty=True)]
+    )
+    assert table.rows[0].summaries["step"].center == pytest.approx(2e-3)
+    assert table.commits == ("c" * 40 + "+dirty",)
+    assert table.created == "2026-01-02"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"host": "elsewhere"}, {"torch": "3"}, {"python": "4"}, {"wait_policy": "active"}, {"cores": 4}, {"gpu": "g"},
+        {"protocol": Protocol(seed=1)}, {"protocol": Protocol(data="synthetic")},
+    ],
+)  # fmt: skip
+def test_what_may_not_be_compared_stands_in_tables_of_its_own(rows, record, other):
+    found = tables([record(rows(1), "m/sgd/none"), record(rows(2), "m/eva/none", **other)])
+    assert [ids(table) for table in found] == [["m/sgd/none"], ["m/eva/none"]]
+
+
+@pytest.mark.parametrize("same", [{"commit": None}, {"dirty": True}, {"threads": 2}, {"clock_resolution": 1e-8}])
+def test_commits_and_threads_may_differ_inside_a_table(rows, record, same):
+    assert len(tables([record(rows(1), "m/sgd/none"), record(rows(2), "m/eva/none", **same)])) == 1
+
+
+def test_recorded_caveats_stand_before_derived_ones_and_failures_are_rows(replicate, record):
+    noted = record(
+        [replicate([1e-3] * 5, worker=n, round_=n, foreign_load=1.0) for n in range(3)],
+        measured={"caveats": (Caveat(code="odd", message="odd."),), "counters": Counters(values={"loss": None})},
+    )
+    failed = record([], "m/eva/none", measured={"failure": "it broke"})
+    (table,) = tables([noted, failed])
+    assert [caveat.code for caveat in table.rows[0].caveats] == ["odd", "foreign-load"]
+    assert table.rows[0].counters.values == {"loss": None}
+    assert table.rows[1].failure == "it broke"
+    assert table.rows[1].summaries == {}
+
+
+@settings(max_examples=50)
+@given(st.lists(records, max_size=5))
+def test_every_variant_of_any_records_is_in_some_table(found):
+    shown = {row.variant for table in tables(found) for row in table.rows}
+    assert shown == {record.measurement.variant for record in found}
+
+
+def test_analysis_and_storage_need_no_torch():
+    code = "import sys, bench.analyze.table, bench.store.jsonl, bench.report.terminal; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
