@@ -12,16 +12,23 @@ import msgspec
 from bench.data.record import SCHEMA_VERSION, Record
 from bench.errors import InvalidRecord, StepbenchError
 
-# schema -> function that turns a decoded line of that schema into one of the next.
+# schema -> function that turns a decoded line of that schema into one of the next; `decode` sets its number.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 def encode(record: Record) -> bytes:
-    """Returns a record as one line of UTF-8 JSON with its newline; values that are not finite become null."""
+    """Returns a record as one line of UTF-8 JSON with its newline; values that are not finite become null.
+
+    Text that has no UTF-8 (an error that quotes a file name of other bytes) is written with backslash escapes.
+    """
     counters = record.measurement.counters
     finite = {name: value if _is_finite(value) else None for name, value in counters.values.items()}
     measurement = replace(record.measurement, counters=replace(counters, values=finite))
-    return msgspec.json.encode(replace(record, measurement=measurement)) + b"\n"
+    finite_record = replace(record, measurement=measurement)
+    try:
+        return msgspec.json.encode(finite_record) + b"\n"
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_printable(msgspec.to_builtins(finite_record))) + b"\n"
 
 
 def decode(line: bytes) -> Record:
@@ -32,7 +39,7 @@ def decode(line: bytes) -> Record:
     """
     try:
         raw = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRecord(f"no JSON ({error}); the line was cut off or changed") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if not isinstance(schema, int):
@@ -42,8 +49,12 @@ def decode(line: bytes) -> Record:
     while schema < SCHEMA_VERSION:
         if schema not in MIGRATIONS:
             raise InvalidRecord(f"schema {schema} has no migration to {SCHEMA_VERSION}; measure again")
-        raw = MIGRATIONS[schema](raw)
+        try:
+            raw = MIGRATIONS[schema](raw)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRecord(f"no record of its schema {schema} ({error!r}); the line was changed") from error
         schema += 1
+        raw["schema"] = schema
     try:
         return msgspec.convert(raw, Record)
     except (msgspec.ValidationError, StepbenchError, ValueError) as error:
@@ -52,3 +63,11 @@ def decode(line: bytes) -> Record:
 
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(item) for item in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

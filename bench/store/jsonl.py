@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,37 +61,66 @@ class RecordFile:
         try:
             if self._descriptor is None:
                 self._descriptor = self._open(record)
-            if os.write(self._descriptor, line) != len(line):
-                raise ResultsUnwritable(f"{self.path}: the disk is full")
-            os.fsync(self._descriptor)
+            _write(self._descriptor, line)
         except OSError as error:
-            raise ResultsUnwritable(f"{self.path or self._folder}: {error.strerror}") from error
+            raise ResultsUnwritable(
+                f"{self.path or self._folder} cannot be written: {error.strerror}; free some space or choose another "
+                "folder with --results"
+            ) from error
 
     def _check(self) -> None:
         """Fails before anything is measured if nothing could be stored afterwards."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            _make(self._folder)
         except OSError as error:
             raise ResultsUnwritable(
                 f"--results {self._folder} cannot be made: {error.strerror}; choose another folder"
             ) from error
-        if not os.access(self._folder, os.W_OK | os.X_OK):
-            raise ResultsUnwritable(f"--results {self._folder} cannot be written; choose another folder")
+        try:
+            # Permissions, quotas, read-only and full file systems all show only when a file is made.
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise ResultsUnwritable(
+                f"--results {self._folder} cannot be written: {error.strerror}; choose another folder"
+            ) from error
 
     def _open(self, record: Record) -> int:
         environment = record.environment
         folder = self._folder / (re.sub(r"[^A-Za-z0-9._-]", "_", environment.host).lstrip(".") or "host")
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         commit = (environment.commit or "nocommit")[:8]
         self.path = folder / f"{commit}-{self._created}-{self._run}.jsonl"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
-        # The new name itself must survive, too.
-        parent = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+        _sync(folder)
         return descriptor
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    written = os.write(descriptor, line)
+    if written != len(line):
+        # A cut line would swallow the one that is appended to it.
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(descriptor)
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder and those above it, so that their names survive a crash of the machine."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    # Some network file systems and folders without read permission refuse this; records are synced all the same.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def scan(paths: Iterable[Path]) -> tuple[tuple[Record, ...], tuple[DamagedLine, ...]]:
@@ -116,12 +148,10 @@ def scan(paths: Iterable[Path]) -> tuple[tuple[Record, ...], tuple[DamagedLine, 
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    files: dict[Path, None] = {}
+    files: dict[Path, Path] = {}
     for path in paths:
-        if path.is_dir():
-            files.update(dict.fromkeys(sorted(path.rglob("*.jsonl"))))
-        elif path.exists():
-            files[path] = None
-        else:
+        if not path.exists():
             raise InvalidRecord(f"{path} does not exist; give a file or a folder of records")
-    return list(files)
+        for file in sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]:
+            files.setdefault(file.resolve(), file)
+    return list(files.values())

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.data.measurement import Counters
 from bench.data.record import SCHEMA_VERSION
@@ -30,24 +32,17 @@ def test_values_that_are_not_finite_become_null(record):
     assert found.measurement.counters.values == {"loss": None, "peak": None, "fine": 1.0}
 
 
+@given(record=records, text=st.text(st.characters(categories=["L", "Cs"]), max_size=9))
+def test_text_without_utf_8_loses_no_measurement(record, text):
+    changed = replace(record, measurement=replace(record.measurement, failure=text))
+    found = decode(encode(changed))
+    assert found.measurement.failure == text.encode("utf-8", "backslashreplace").decode()
+    assert replace(found, measurement=replace(found.measurement, failure=text)) == changed
+
+
 @pytest.fixture
-def raw():
-    return json.loads(encode(_record()))
-
-
-def _record():
-    from bench.data.environment import Environment
-    from bench.data.measurement import Measurement
-    from bench.data.protocol import Protocol
-    from bench.data.record import Record
-    from bench.data.variant import Variant
-
-    environment = Environment(
-        host="h", commit=None, dirty=False, python="3", torch="2", stepbench="0", platform="p", cpu="c", cores=2,
-        memory_bytes=1, gpu=None, threads=1, wait_policy="passive", clock="k", clock_resolution=1e-9,
-    )  # fmt: skip
-    measurement = Measurement(variant=Variant(model="m", optimizer="o"), protocol=Protocol(), phases=("forward",))
-    return Record(schema=1, run="r", created="2026", measurement=measurement, environment=environment, sources={})
+def raw(record):
+    return json.loads(encode(record))
 
 
 @pytest.mark.parametrize(
@@ -74,10 +69,36 @@ def test_a_line_that_is_no_record_says_where_it_is_wrong(raw, change, says):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"text"', b'{"schema": 1'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"", b"{", b"[]", b"null", b"\xff\xfe", b'"text"', b'{"schema": 1', b'{"schema": 1e999}', b"[" * 100_000,
+        b"\0" * 9, b'{"schema": ' + b"9" * 5000 + b"}",
+    ],
+)  # fmt: skip
 def test_a_line_that_is_no_object_is_an_error(line):
     with pytest.raises(InvalidRecord):
         decode(line)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(record=records, value=values, data=st.data())
+def test_a_field_changed_to_anything_gives_a_record_or_an_invalid_one(record, value, data):
+    raw = json.loads(encode(record))
+    place = raw
+    for _ in range(data.draw(st.integers(0, 2))):
+        below = sorted(key for key in place if isinstance(place[key], dict) and place[key])
+        place = place[data.draw(st.sampled_from(below))] if below else place
+    place[data.draw(st.sampled_from(sorted(place)))] = value
+    with contextlib.suppress(InvalidRecord):
+        found = decode(json.dumps(raw).encode())
+        assert decode(encode(found)) == found
 
 
 def test_fields_that_are_not_known_are_passed_over(raw):
@@ -88,8 +109,12 @@ def test_fields_that_are_not_known_are_passed_over(raw):
 
 def test_an_older_schema_is_migrated_step_by_step(raw, monkeypatch):
     def from_minus_one(old):
-        return old | {"schema": 0, "run": old["identity"]}
+        return old | {"run": old["identity"]}
 
-    monkeypatch.setattr(codec, "MIGRATIONS", {-1: from_minus_one, 0: lambda old: old | {"schema": 1}})
+    monkeypatch.setattr(codec, "MIGRATIONS", {-1: from_minus_one, 0: lambda old: old | {"created": "then"}})
     raw["schema"], raw["identity"] = -1, raw.pop("run")
-    assert decode(json.dumps(raw).encode()).run == "r"
+    found = decode(json.dumps(raw).encode())
+    assert (found.schema, found.run, found.created) == (SCHEMA_VERSION, "r", "then")
+    del raw["identity"]
+    with pytest.raises(InvalidRecord, match=r"no record of its schema -1 \(KeyError\('identity'\)\)"):
+        decode(json.dumps(raw).encode())

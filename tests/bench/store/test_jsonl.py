@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,10 +74,50 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_measured(tm
         opened(tmp_path / "file/below")
 
 
-def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ResultsUnwritable, match="cannot be written; choose another"):
-        opened(tmp_path)
+def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_measured():
+    # Nobody, root included, can make a file there.
+    with pytest.raises(ResultsUnwritable, match=r"--results /proc cannot be written: .*; choose another folder"):
+        opened("/proc")
+
+
+def test_a_disk_that_fills_up_is_an_error_and_leaves_no_cut_line(tmp_path, record, monkeypatch):
+    write = os.write
+    with opened(tmp_path) as file:
+        file.append(record)
+        with monkeypatch.context() as full:
+            full.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:9]))
+            with pytest.raises(ResultsUnwritable, match=r"\.jsonl cannot be written: No space left .*--results"):
+                file.append(record)
+        file.append(record)
+    assert scan([tmp_path]) == ((record, record), ())
+
+
+def test_a_folder_that_is_gone_is_an_error(tmp_path, record):
+    with opened(tmp_path / "a") as file:
+        (tmp_path / "a").rmdir()
+        (tmp_path / "a").write_text("")
+        with pytest.raises(ResultsUnwritable, match="a cannot be written"):
+            file.append(record)
+
+
+def test_records_are_synced_and_so_are_the_folders_made_for_them(tmp_path, record, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(Path(f"/proc/self/fd/{fd}").readlink()), sync(fd)))
+    with opened(tmp_path / "a/b") as file:
+        assert set(synced) == {tmp_path, tmp_path / "a"}
+        synced.clear()
+        file.append(record)
+        assert synced == [tmp_path / "a/b", tmp_path / "a/b/h", file.path]
+        file.append(record)
+        assert synced[3:] == [file.path]
+
+
+def test_a_run_never_writes_into_the_file_of_another(tmp_path, record):
+    with opened(tmp_path) as file:
+        file.append(record)
+    with opened(tmp_path) as again, pytest.raises(ResultsUnwritable, match="File exists"):
+        again.append(record)
 
 
 def test_a_path_that_is_not_there_is_an_error_and_a_folder_that_is_empty_is_not(tmp_path):
@@ -86,10 +126,19 @@ def test_a_path_that_is_not_there_is_an_error_and_a_folder_that_is_empty_is_not(
     assert scan([tmp_path]) == ((), ())
 
 
-def test_a_file_found_twice_is_read_once(tmp_path):
+def test_a_file_found_twice_is_read_once(tmp_path, monkeypatch):
     path = tmp_path / "run.jsonl"
     path.write_bytes(b"x\n")
-    assert len(scan([tmp_path, path])[1]) == 1
+    monkeypatch.chdir(tmp_path)
+    assert len(scan([tmp_path, path, Path("run.jsonl")])[1]) == 1
+
+
+def test_a_file_that_cannot_be_read_is_reported_and_loses_no_other(tmp_path, record):
+    (tmp_path / "loop.jsonl").mkdir()
+    (tmp_path / "run.jsonl").write_bytes(encode(record))
+    found, (damage,) = scan([tmp_path])
+    assert found == (record,)
+    assert str(damage) == f"{tmp_path}/loop.jsonl:0: cannot be read: Is a directory"
 
 
 WRITER = """
@@ -107,16 +156,17 @@ with RecordFile(Path(sys.argv[1]), run="abcd1234", created="2026-11-21T06:33:35+
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_kill_9_at_any_moment_leaves_every_finished_record_readable(tmp_path, seed):
-    from tests.bench.store.test_codec import _record
-
+def test_kill_9_at_any_moment_leaves_every_finished_record_readable(tmp_path, record, seed):
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    process.stdin.write(encode(_record()))
+    # A long record makes it likely that the end comes in the middle of one.
+    process.stdin.write(encode(replace(record, sources={str(n): "f" * 64 for n in range(5000)})))
     process.stdin.close()
-    wanted = random.Random(seed).randint(1, 30)
+    chance = random.Random(seed)
+    wanted = chance.randint(1, 30)
     acknowledged = sum(process.stdout.readline() == b"stored\n" for _ in range(wanted))
+    time.sleep(chance.uniform(0, 0.01))
     process.kill()
     acknowledged += process.stdout.read().count(b"stored\n")
     process.stdout.close()
