@@ -51,6 +51,14 @@ MAIN_JOB = "pr"
     metavar="SECONDS",
     help="Measuring time of one variant, warm-up included.",
 )
+@click.option(
+    "--workers",
+    type=int,
+    default=Protocol.workers,
+    show_default=True,
+    metavar="N",
+    help="Processes that take replicates; intervals are over them.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of models and batches.")
 @click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file with register(registry); repeatable."
@@ -81,7 +89,7 @@ def command(
       stepbench measure --format seed
       stepbench measure --json report.json --markdown report.md
     """
-    protocol = Protocol(data=given["data"], seed=given["seed"], budget_s=given["budget"])
+    protocol = Protocol(data=given["data"], seed=given["seed"], budget_s=given["budget"], workers=given["workers"])
     axes = {axis: given[axis] for axis in ("batch", "threads", "device")}
     registry = load(plugins)
     listed = choose(catalog, set_name or MAIN_JOB) if set_name or not selection else None

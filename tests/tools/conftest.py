@@ -31,4 +31,6 @@ def quick(monkeypatch):
     from bench.data.protocol import Protocol
     from stepbench import measure
 
-    monkeypatch.setattr(measure, "Protocol", lambda **given: Protocol(**{**given, "workers": 2, "rounds": 1}))
+    monkeypatch.setattr(
+        measure, "Protocol", lambda **given: Protocol(**{**given, "workers": min(2, given["workers"]), "rounds": 1})
+    )
