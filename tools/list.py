@@ -40,7 +40,7 @@ def command(plugins: tuple[str, ...], catalog: str | None, *, metrics: bool) -> 
         )
         return 0
     registry = load(plugins)
-    rows = [(kind, part.name, part.summary) for kind in KINDS for part in registry.parts(kind)]
+    rows: list[tuple[str, ...]] = [(kind, part.name, part.summary) for kind in KINDS for part in registry.parts(kind)]
     rows += [("axis", axis, f"default {str(value).lower()}") for axis, value in DEFAULTS.items()]
     rows += [("dtype", name, "") for name in DTYPES]
     rows += [("set", name, f"{len(ids)} variants: {ids[0]} ... {ids[-1]}") for name, ids in sets(catalog).items()]

@@ -7,21 +7,14 @@ import statistics
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.analyze.sample import interval, log_median
+from bench.analyze.speeds import Array, two_speeds
+from bench.analyze.trend import kendall_p
 from bench.data.measurement import Caveat, Replicate
 from bench.data.metric import SEGMENTS, STEP
 from bench.data.record import Record
 
-Array = npt.NDArray[np.float64]
-
-# The best split explains 0.64 of the variance of a normal distribution and 0.75 of that of a uniform one; two separate
-# speeds leave little unexplained.
-SPLIT_EXPLAINS = 0.88
-SPLIT_RATIO = 1.3
-SPLIT_LEAST = 0.15
-SPLIT_SAMPLES = 30
 DRIFT_P = 0.001
 DRIFT_SIZE = 0.05
 FOREIGN_CORES = 0.25
@@ -42,47 +35,27 @@ def derive(record: Record) -> tuple[Caveat, ...]:
         _oversubscription(record),
         _coarse_clock(record),
         _unsettled(replicates),
+        _one_worker(replicates),
         _sum(replicates),
     )
     return tuple(caveat for caveat in found if caveat is not None)
 
 
 def _two_speeds(replicates: Sequence[Replicate]) -> Caveat | None:
-    # All samples together: a machine that switches between two speeds may do so within a replicate or between two. What
-    # placement does to a process is far below SPLIT_RATIO.
-    parts = [_logs(replicate, STEP) for replicate in replicates if replicate.samples.get(STEP)]
-    split = best_split(np.concatenate(parts)) if parts else None
+    workers: dict[int, list[Array]] = {}
+    for replicate in replicates:
+        if replicate.samples.get(STEP):
+            logs = np.log(np.maximum(np.asarray(replicate.samples[STEP]), 1e-9))
+            workers.setdefault(replicate.worker, []).append(logs)
+    split = two_speeds([np.concatenate(parts) for parts in workers.values()])
     if split is None:
         return None
-    share, gap = split
     return Caveat(
         code="two-speeds",
-        message=f"steps run at two speeds, {100 * share:.0f} % of them {gap:.1f} times as slow as the rest, and "
-        "a median shows one of them: look for threads that wait for each other (fewer threads), a changing frequency, "
-        "or a neighbor on the same core",
+        message=f"steps run at two speeds, {100 * split.share:.0f} % of them {split.ratio:.1f} times as slow as the "
+        "rest, and a median shows one of them: look for threads that wait for each other (fewer threads), a changing "
+        "frequency, or a neighbor on the same core",
     )
-
-
-def best_split(values: Array) -> tuple[float, float] | None:
-    """Returns the share of the slower cluster and the ratio of the two, or None for values of one cluster.
-
-    `values` are logarithms. The split is the one with the largest variance between its two sides (Otsu 1979).
-    """
-    count = len(values)
-    if count < SPLIT_SAMPLES:
-        return None
-    ordered = np.sort(values)
-    total = float(np.var(ordered)) * count
-    left = np.arange(1, count)
-    sums = np.cumsum(ordered)[:-1]
-    low, high = sums / left, (ordered.sum() - sums) / (count - left)
-    between = left * (count - left) / count * (high - low) ** 2
-    best = int(np.argmax(between))
-    share = 1 - left[best] / count
-    if total <= 0 or between[best] / total < SPLIT_EXPLAINS or min(share, 1 - share) < SPLIT_LEAST:
-        return None
-    gap = math.exp(high[best] - low[best])
-    return (float(share), gap) if gap >= SPLIT_RATIO else None
 
 
 def _drift(replicates: Sequence[Replicate]) -> Caveat | None:
@@ -102,20 +75,6 @@ def _drift(replicates: Sequence[Replicate]) -> Caveat | None:
         message=f"steps became {100 * abs(change):.0f} % {'slower' if change > 0 else 'faster'} in the course of "
         "the run: the machine changed (heat, frequency, memory); let it come to rest and measure again",
     )
-
-
-def kendall_p(values: Sequence[float]) -> float:
-    """Returns the two-sided p value of Kendall's test that values in order have no trend, without ties, exactly.
-
-    The number of inversions of a random order has the Mahonian distribution, built up element by element.
-    """
-    count = len(values)
-    inversions = sum(values[i] > values[j] for i in range(count) for j in range(i + 1, count))
-    ways = np.ones(1)
-    for size in range(2, count + 1):
-        ways = np.convolve(ways, np.ones(size)) / size
-    extreme = min(inversions, len(ways) - 1 - inversions)
-    return min(1.0, 2 * float(ways[: extreme + 1].sum()))
 
 
 def _load(record: Record) -> Caveat | None:
@@ -173,6 +132,16 @@ def _unsettled(replicates: Sequence[Replicate]) -> Caveat | None:
     )
 
 
+def _one_worker(replicates: Sequence[Replicate]) -> Caveat | None:
+    if len(replicates) < 2 or len({replicate.worker for replicate in replicates}) > 1:
+        return None
+    return Caveat(
+        code="one-worker",
+        message="all replicates come from one process, and intervals leave out the several percent by which one "
+        "process differs from the next: measure with a protocol of several workers",
+    )
+
+
 def _sum(replicates: Sequence[Replicate]) -> Caveat | None:
     """Compares phased steps, whose parts add up exactly, with plain ones, replicate by replicate."""
     logs = []
@@ -192,11 +161,6 @@ def _sum(replicates: Sequence[Replicate]) -> Caveat | None:
         message=f"zero_grad and phases differ from the plain step by {100 * math.expm1(center):+.1f} %: work of one "
         "phase runs on into the next, or waiting at the phase edges costs time; trust the step",
     )
-
-
-def _logs(replicate: Replicate, metric: str) -> Array:
-    logs: Array = np.log(np.maximum(np.asarray(replicate.samples[metric]), 1e-9))
-    return logs
 
 
 def _median_load(replicates: Sequence[Replicate]) -> float | None:

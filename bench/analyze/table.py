@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench.analyze.caveats import derive
 from bench.analyze.ratio import ratio
-from bench.analyze.row import Ratio, Row, Table
+from bench.analyze.row import Row, Table
 from bench.analyze.sample import summarize
 from bench.data.measurement import Measurement
 from bench.data.metric import METRICS, STEP
@@ -19,10 +19,11 @@ def tables(records: Sequence[Record], baseline: str = "sgd") -> tuple[Table, ...
     """Returns a table for each machine, software environment and protocol that records come from.
 
     Of several records of one variant in one such group the newest counts. Rows stand by model,
-    the baseline first. A ratio is formed within one run only: pairs across runs share neither process nor minute.
+    the baseline first. A ratio is formed to the baseline of the row's own run, also where a later run shows a newer
+    baseline: pairs across runs share neither process nor minute.
     """
     groups: dict[Hashable, list[Record]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.created):
         groups.setdefault(_comparable(record), []).append(record)
     return tuple(_table(group, baseline) for group in groups.values())
 
@@ -40,14 +41,15 @@ def _comparable(record: Record) -> Hashable:
 def _table(records: Sequence[Record], baseline: str) -> Table:
     newest = {record.measurement.variant: record for record in records}
     commits = dict.fromkeys(_commit(record) for record in newest.values())
-    last = max(newest.values(), key=lambda record: record.created)
+    by_run = {(record.run, record.measurement.variant): record.measurement for record in records}
+    last = records[-1]
     return Table(
         environment=last.environment,
         protocol=last.measurement.protocol,
         commits=tuple(commits),
         created=last.created,
         baseline=baseline,
-        rows=tuple(_row(record, newest, baseline) for record in _ordered(newest, baseline)),
+        rows=tuple(_row(record, by_run, baseline) for record in _ordered(newest, baseline)),
     )
 
 
@@ -68,26 +70,17 @@ def _commit(record: Record) -> str:
     return (environment.commit or "no commit") + ("+dirty" if environment.dirty else "")
 
 
-def _row(record: Record, newest: dict[Variant, Record], baseline: str) -> Row:
+def _row(record: Record, by_run: dict[tuple[str, Variant], Measurement], baseline: str) -> Row:
     measurement = record.measurement
     noisy = [name for name, metric in METRICS.items() if metric.noise == "noisy"]
     summaries = {name: summarize(measurement.replicates, name) for name in noisy}
+    other = by_run.get((record.run, replace(measurement.variant, optimizer=baseline)))
     return Row(
         variant=measurement.variant,
         phases=measurement.phases,
         summaries={name: summary for name, summary in summaries.items() if summary is not None},
-        ratio=_ratio(record, newest.get(_baseline_of(measurement, baseline))),
+        ratio=None if other is None or other is measurement else ratio(measurement, other, STEP),
         counters=measurement.counters,
         caveats=(*measurement.caveats, *derive(record)),
         failure=measurement.failure,
     )
-
-
-def _baseline_of(measurement: Measurement, baseline: str) -> Variant:
-    return replace(measurement.variant, optimizer=baseline)
-
-
-def _ratio(record: Record, other: Record | None) -> Ratio | None:
-    if other is None or other is record or other.run != record.run:
-        return None
-    return ratio(record.measurement, other.measurement, STEP)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 
 import pytest
 
+from bench.data.metric import PHASES
 from bench.errors import DuplicateName, StepbenchError, UnknownName
 from bench.plugin import Registry
 
@@ -44,6 +46,40 @@ def test_unknown_names_and_phases_are_errors():
         registry.get("model", "x")
     with pytest.raises(UnknownName, match="did you mean 'forward'"):
         registry.quantization("q", phases=("foward",))
+
+
+def test_parts_remember_what_they_declared():
+    registry = Registry()
+    registry.quantization("frozen", phases=("forward",))(lambda module: module)
+    registry.quantization("whole")(lambda module: module)
+    registry.data("folder", paths=True)(lambda path: None)
+    registry.data("noise")(lambda: None)
+    assert registry.get("quantization", "frozen").options == {"phases": ("forward",)}
+    assert registry.get("quantization", "whole").options == {"phases": PHASES}
+    assert [part.options for part in registry.parts("data")] == [{"paths": True}, {"paths": False}]
+
+
+def test_a_decorator_returns_the_factory_as_it_was():
+    def factory(module):
+        return module
+
+    assert Registry().optimizer("o")(factory) is factory
+
+
+def test_the_origin_is_that_of_the_wrapped_function_or_the_module():
+    registry = Registry()
+
+    @registry.model("wrapped")
+    @functools.wraps(test_two_registries_share_nothing)
+    def wrapper(*arguments): ...
+
+    class Factory:
+        def __call__(self, module): ...
+
+    registry.optimizer("object")(Factory())
+    first = test_two_registries_share_nothing.__code__.co_firstlineno
+    assert registry.get("model", "wrapped").origin == f"{__file__}:{first}"
+    assert registry.get("optimizer", "object").origin == __name__
 
 
 def test_a_decorator_without_its_name_says_so():

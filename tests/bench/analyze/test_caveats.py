@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
+from hypothesis import given, settings
 
-from bench.analyze.caveats import best_split, derive, kendall_p
+from bench.analyze.caveats import derive
+from tests.strategies import records
 
 
 def codes(record):
@@ -23,7 +24,7 @@ def test_a_quiet_run_has_no_caveats(replicate, record):
     assert codes(record([])) == []
 
 
-def test_two_speeds_are_found_within_and_between_replicates(replicate, record):
+def test_two_speeds_are_found_within_replicates_and_between_those_of_a_worker(replicate, record):
     generator = np.random.default_rng(0)
     mixed = [
         replicate(
@@ -31,40 +32,19 @@ def test_two_speeds_are_found_within_and_between_replicates(replicate, record):
         )
         for n in range(5)
     ]
-    between = [replicate(1e-3 * (1 + n % 2) * generator.lognormal(0, 0.03, 40), worker=n, round_=n) for n in range(6)]
+    between = [
+        replicate(1e-3 * (1 + n % 2) * generator.lognormal(0, 0.03, 40), worker=n // 2, round_=n) for n in range(6)
+    ]
     for rows in (mixed, between):
         (caveat,) = derive(record(rows))
         assert caveat.code == "two-speeds"
         assert "2.0 times as slow" in caveat.message
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda g, n: g.normal(0, 0.05, n),
-        lambda g, n: g.normal(0, 0.5, n),
-        lambda g, n: np.log(g.gamma(2.0, 1.0, n)),
-        lambda g, n: np.log1p(0.3 * g.exponential(1.0, n)),
-        lambda g, n: g.uniform(0, 1, n),
-        lambda g, n: 0.02 * g.standard_t(3, n),
-        lambda g, n: np.linspace(0, 1, n) + g.normal(0, 0.05, n),
-    ],
-)
-@pytest.mark.parametrize("count", [30, 60, 400])
-def test_one_speed_is_called_two_in_less_than_one_of_a_hundred(draw, count):
-    generator = np.random.default_rng(1)
-    found = sum(best_split(draw(generator, count)) is not None for _ in range(500))
-    assert found < 5
-
-
-def test_a_split_needs_both_sides_and_a_gap():
-    assert best_split(np.array([0.0] * 95 + [1.0] * 5)) is None
-    assert best_split(np.array([0.0] * 50 + [0.2] * 50)) is None
-    assert best_split(np.zeros(50)) is None
-    assert best_split(np.array([0.0, 1.0] * 5)) is None
-    share, gap = best_split(np.array([0.0] * 60 + [np.log(1.5)] * 40))
-    assert share == pytest.approx(0.4)
-    assert gap == pytest.approx(1.5)
+def test_workers_that_differ_are_no_two_speeds(replicate, record):
+    """The interval, whose unit is the worker, shows that already."""
+    rows = [replicate([1e-3 * (1 + n % 2)] * 40, worker=n, round_=n) for n in range(6)]
+    assert codes(record(rows)) == []
 
 
 def test_drift_is_a_trend_of_some_size(replicate, record):
@@ -76,19 +56,6 @@ def test_drift_is_a_trend_of_some_size(replicate, record):
     assert "faster" in derive(run([1e-3 * 0.98**n for n in range(10)]))[0].message
     assert codes(run([1e-3 * 1.001**n for n in range(10)])) == []
     assert codes(run([1e-3 * (1.1 if n % 2 else 1.0) for n in range(10)])) == []
-
-
-def test_kendalls_test_is_exact():
-    assert kendall_p([1, 2, 3]) == pytest.approx(2 / 6)
-    assert kendall_p([3, 2, 1]) == pytest.approx(2 / 6)
-    assert kendall_p(list(range(8))) == pytest.approx(2 / 40320)
-    assert kendall_p([1, 3, 2]) == pytest.approx(1.0)
-    from scipy.stats import kendalltau
-
-    generator = np.random.default_rng(0)
-    for _ in range(20):
-        values = generator.permutation(9).tolist()
-        assert kendall_p(values) == pytest.approx(kendalltau(range(9), values, method="exact").pvalue)
 
 
 def test_load_by_others_is_the_median_over_replicates(replicate, record):
@@ -118,6 +85,27 @@ def test_warm_ups_that_were_cut_off_count_above_a_fifth(replicate, record):
     for share, expected in ((2, []), (3, ["unsettled"])):
         cut = steady(replicate, count=share, seed=9, settled=False)
         assert codes(record([*rows[: 10 - share], *cut])) == expected
+
+
+def test_an_interval_over_the_replicates_of_one_worker_says_so(replicate, record):
+    rows = [replicate([1e-3] * 9, worker=3, round_=n) for n in range(2)]
+    assert codes(record(rows)) == ["one-worker"]
+    assert codes(record(rows[:1])) == []
+
+
+def test_replicates_without_plain_steps_are_passed_over(replicate, record):
+    """A specimen that breaks half-way leaves replicates without samples."""
+    broken = [replicate([], worker=n) for n in range(2)]
+    assert codes(record(broken)) == []
+    assert codes(record([*steady(replicate), *broken])) == []
+
+
+@settings(max_examples=50)
+@given(records)
+def test_every_caveat_of_any_record_is_one_line_with_a_code_of_its_own(record):
+    found = derive(record)
+    assert len({caveat.code for caveat in found}) == len(found)
+    assert all(caveat.message and "\n" not in caveat.message for caveat in found)
 
 
 def test_phases_that_do_not_add_up_are_named_when_it_is_beyond_doubt(replicate, record):

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analyze.ratio import ratio
 from bench.analyze.sample import interval, summarize
 
 times = st.floats(1e-6, 1e3)
@@ -60,35 +59,6 @@ def test_scaling_scales_and_order_does_not_matter(replicate, side, scale, order)
         if value is not None and value < 1e300:
             assert getattr(scaled, name) == pytest.approx(scale * value, rel=1e-6)
             assert getattr(shuffled, name) == pytest.approx(value, rel=1e-6)
-
-
-@given(side=sides, scale=st.floats(1e-2, 1e2))
-def test_a_ratio_to_itself_is_one_and_scaling_both_leaves_it(replicate, record, side, scale):
-    rows = build(replicate, side)
-    measurement = record(rows).measurement
-    assert ratio(measurement, measurement, "step").center == pytest.approx(1.0)
-    other = record([replicate([2.0], worker=r.worker, round_=r.round) for r in rows]).measurement
-    scaled = [
-        record(
-            [replicate([scale * s for s in r.samples["step"]], worker=r.worker, round_=r.round) for r in m.replicates]
-        ).measurement
-        for m in (measurement, other)
-    ]
-    assert ratio(*scaled, "step").center == pytest.approx(ratio(measurement, other, "step").center, rel=1e-9)
-
-
-def test_a_ratio_is_formed_of_pairs_only(replicate, record):
-    ours = record(
-        [replicate([2.0], worker=0), replicate([6.0], worker=1, round_=1), replicate([99.0], worker=2, round_=2)]
-    )
-    theirs = record(
-        [replicate([1.0], worker=0), replicate([3.0], worker=1, round_=1), replicate([1.0], worker=3, round_=3)]
-    )
-    found = ratio(ours.measurement, theirs.measurement, "step")
-    assert found.pairs == 2
-    assert found.center == pytest.approx(2.0)
-    lonely = record([replicate([1.0], worker=9, round_=9)])
-    assert ratio(lonely.measurement, theirs.measurement, "step") is None
 
 
 @pytest.mark.parametrize("between", [0.01, 0.08])

@@ -54,6 +54,23 @@ def test_the_newest_record_of_a_variant_counts(rows, record):
     assert table.created == "2026-01-02"
 
 
+def test_the_newest_counts_in_whatever_order_records_come(rows, record):
+    older, newer = record(rows(1), created="2026-01-01"), record(rows(2), created="2026-01-02", run="s")
+    assert tables([newer, older]) == tables([older, newer])
+
+
+def test_a_ratio_is_to_the_baseline_of_its_own_run_although_a_newer_one_is_shown(rows, record):
+    (table,) = tables(
+        [
+            record(rows(2), "m/sgd/none"),
+            record(rows(3), "m/eva/none"),
+            record(rows(4), "m/sgd/none", run="s", created="2026-01-02"),
+        ]
+    )
+    assert table.rows[0].summaries["step"].center == pytest.approx(4e-3)
+    assert table.rows[1].ratio.center == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize(
     "other",
     [

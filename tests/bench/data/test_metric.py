@@ -3,11 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
-from bench.data.metric import METRICS, PHASES
-from bench.data.protocol import Protocol
-from bench.errors import InvalidOption, UnknownName
+from bench.data.metric import METRICS, PHASES, SEGMENTS, STEP
 
 
 def test_every_phase_has_its_times_and_counters():
@@ -18,24 +14,14 @@ def test_every_phase_has_its_times_and_counters():
     assert all(name == metric.name for name, metric in METRICS.items())
 
 
-def test_replicates_share_the_budget():
-    protocol = Protocol(budget_s=12.0, workers=4, rounds=3)
-    assert protocol.replicates == 12
-    assert protocol.replicate_s == 1.0
+def test_what_is_noisy_is_time_and_time_is_noisy():
+    noisy = {name for name, metric in METRICS.items() if metric.noise == "noisy"}
+    assert noisy == {name for name, metric in METRICS.items() if metric.unit == "s"}
+    assert noisy == {f"{name}{half}" for name in (*SEGMENTS, STEP) for half in ("", ".cpu")}
 
 
-@pytest.mark.parametrize(
-    "options", [{"budget_s": 0.0}, {"budget_s": -1.0}, {"budget_s": float("nan")}, {"workers": 0}, {"rounds": 0}]
-)
-def test_a_protocol_out_of_range_is_an_error(options):
-    with pytest.raises(InvalidOption):
-        Protocol(**options)
-
-
-def test_an_unknown_name_lists_the_nearest_and_the_known():
-    error = UnknownName("optimizer", "shampo", ["sgd", "shampoo"])
-    assert str(error) == "unknown optimizer 'shampo', did you mean 'shampoo'? (known: sgd, shampoo)"
-    assert "did you mean" not in str(UnknownName("optimizer", "zzz", ["sgd"]))
+def test_every_metric_says_what_it_means_on_one_line():
+    assert all(metric.description and "\n" not in metric.description for metric in METRICS.values())
 
 
 def test_nouns_need_the_standard_library_only():

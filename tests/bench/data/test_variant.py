@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.data.variant import Variant
 from bench.errors import InvalidVariant, UnknownName
@@ -11,6 +14,24 @@ from tests.strategies import variants
 @given(variants)
 def test_an_id_reads_back_as_its_variant(variant):
     assert Variant.parse(str(variant)) == variant
+
+
+@given(first=variants, second=variants)
+def test_variants_are_the_same_exactly_when_their_ids_are(first, second):
+    assert (first == second) == (str(first) == str(second))
+
+
+@given(st.text(max_size=30) | st.text(alphabet="ab1-/@=,.", max_size=30))
+def test_any_text_is_a_variant_or_a_usage_error(text):
+    with contextlib.suppress(InvalidVariant, UnknownName):
+        assert Variant.parse(str(Variant.parse(text))) == Variant.parse(text)
+
+
+@given(variants)
+def test_axes_are_read_in_any_order(variant):
+    path, at, settings = str(variant).partition("@")
+    turned = ",".join(reversed(settings.split(",")))
+    assert Variant.parse(f"{path}{at}{turned}") == variant
 
 
 def test_axes_at_their_default_are_left_out_and_understood():
@@ -35,6 +56,9 @@ def test_axes_at_their_default_are_left_out_and_understood():
         ("a/b/c@batch=1.5", InvalidVariant, "whole number"),
         ("a/b/c@threads=0", InvalidVariant, "1 or more"),
         ("a/b/c@batch=1,batch=2", InvalidVariant, "given twice"),
+        ("a/b/c\n", InvalidVariant, "lower case"),
+        ("a/b/c@batch=\u0663", InvalidVariant, "whole number"),
+        ("a/b/c@device=cpu\n", InvalidVariant, "cpu, cuda or cuda:N"),
         ("a/b/c@bacth=1", UnknownName, "did you mean 'batch'"),
         ("a/b/c@dtype=float23", UnknownName, "did you mean"),
         ("a/b/c@compiled=yes", InvalidVariant, "true or false"),
