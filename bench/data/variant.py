@@ -42,8 +42,8 @@ class Variant:
                 raise InvalidVariant(f"{count}={getattr(self, count)}: must be 1 or more")
         if self.dtype not in DTYPES:
             raise UnknownName("dtype", self.dtype, DTYPES)
-        if not re.match(r"(cpu|cuda(:\d+)?)\Z", self.device):
-            raise InvalidVariant(f"device={self.device}: must be cpu, cuda or cuda:N")
+        if not re.match(r"(cpu|cuda(:[0-9]+)?)\Z", self.device):
+            raise InvalidVariant(f"device={self.device!r}: must be cpu, cuda or cuda:N")
 
     def __str__(self) -> str:
         changed = [
@@ -92,11 +92,11 @@ def _read(axis: str, value: str) -> Any:
     default = DEFAULTS[axis]
     if isinstance(default, bool):
         if value not in {"true", "false"}:
-            raise InvalidVariant(f"{axis}={value}: must be true or false")
+            raise InvalidVariant(f"{axis}={value!r}: must be true or false")
         return value == "true"
     if isinstance(default, int):
         if not re.fullmatch(r"[0-9]{1,9}", value):
-            raise InvalidVariant(f"{axis}={value}: must be a whole number, 1 or more")
+            raise InvalidVariant(f"{axis}={value!r}: must be a whole number, 1 or more")
         return int(value)
     return value
 
