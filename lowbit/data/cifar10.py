@@ -26,6 +26,8 @@ def cifar10(path: str | Path) -> ImageSet:
     """
     path = Path(path)
     try:
+        if not path.exists():
+            raise NotAnImageSet(f"{path} does not exist; {ALLOWED}")
         if path.is_dir():
             images, labels = _folder(path)
         elif path.suffix == ".npz":
@@ -33,8 +35,7 @@ def cifar10(path: str | Path) -> ImageSet:
         elif path.suffix == ".bin":
             images, labels = _binary(path)
         else:
-            what = "is neither a folder nor a .bin or .npz file" if path.exists() else "does not exist"
-            raise NotAnImageSet(f"{path} {what}; {ALLOWED}")
+            raise NotAnImageSet(f"{path} is neither a folder nor a .bin or .npz file; {ALLOWED}")
     except OSError as error:
         raise NotAnImageSet(f"{path} cannot be read: {error.strerror or error}; {ALLOWED}") from error
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < CLASSES:
@@ -61,7 +62,8 @@ def _binary(path: Path) -> tuple[Array, npt.NDArray[np.integer]]:
 def _archive(path: Path) -> tuple[Array, npt.NDArray[np.integer]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for pair in KEYS for name in pair if name in archive.files}
+            # numpy hands out a member that is no array as bytes; as an array of text it fails the checks below.
+            found = {name: np.asarray(archive[name]) for pair in KEYS for name in pair if name in archive.files}
             names = ", ".join(archive.files) or "nothing"
     except OSError:
         raise
@@ -76,7 +78,8 @@ def _archive(path: Path) -> tuple[Array, npt.NDArray[np.integer]]:
     images, labels = (found[name] for name in pair)
     if images.dtype != np.uint8 or images.ndim != 4 or (3, 32, 32) not in {images.shape[1:], images.shape[:0:-1]}:
         raise NotAnImageSet(
-            f"{path} has images of {images.dtype}{list(images.shape)}; they must be uint8 [count, 3, 32, 32]"
+            f"{path} has images of {images.dtype}{list(images.shape)}; they must be uint8 [count, 3, 32, 32] "
+            "or [count, 32, 32, 3]"
         )
     if images.shape[1:] == (32, 32, 3):
         images = images.transpose(0, 3, 1, 2)

@@ -204,7 +204,7 @@ class Eva(MixedStateOptimizer):
         return scale, directions
 
     def _has_statistics(self, weight: torch.Tensor) -> bool:
-        return "a" in self.state[weight]
+        return "a" in self.state.get(weight, ())
 
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Returns all a and then all g, in full precision."""

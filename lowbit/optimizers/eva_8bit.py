@@ -53,7 +53,7 @@ class Eva8bit(Eva):
         self._work: tuple[blockwise.Layout, torch.Tensor] | None = None
 
     def _has_statistics(self, weight: torch.Tensor) -> bool:
-        return super()._has_statistics(weight) or "a_codes" in self.state[weight]
+        return super()._has_statistics(weight) or "a_codes" in self.state.get(weight, ())
 
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         if not self.quantize_statistics:
@@ -86,7 +86,7 @@ class Eva8bit(Eva):
     def _load_momentum(self, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         small = [parameter for parameter in parameters if not self._encodes(parameter)]
         buffers = dict(zip(small, super()._load_momentum(small), strict=True))
-        known = [p for p in parameters if p not in buffers and "momentum_codes" in self.state[p]]
+        known = [p for p in parameters if p not in buffers and "momentum_codes" in self.state.get(p, ())]
         if known:
             states = [self.state[parameter] for parameter in known]
             self._work = blockwise.decode(

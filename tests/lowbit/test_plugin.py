@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -7,7 +10,7 @@ from bench.data.variant import Variant
 from bench.errors import InvalidData
 from bench.plugin import Registry
 from bench.run.build import build, close, open_data
-from lowbit.plugin import register
+from lowbit.plugin import LR, MOMENTUM, WEIGHT_DECAY, register
 
 
 @pytest.fixture
@@ -23,6 +26,41 @@ def test_the_names_are_those_of_the_architecture(registry):
     assert all(part.summary.endswith(".") for kind in ("model", "optimizer", "data") for part in registry.parts(kind))
 
 
+def test_names_and_summaries_are_listed_without_torch():
+    code = (
+        "import sys; from bench.plugin import KINDS, Registry; from lowbit.plugin import register\n"
+        "registry = Registry(); register(registry)\n"
+        "print(*(part.name for kind in KINDS for part in registry.parts(kind) if part.summary))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"vit", "eva-8bit-cpu", "cifar10"} <= set(done.stdout.split())
+
+
+def test_the_library_is_imported_without_the_instrument():
+    code = (
+        "import sys, lowbit.models.resnet20, lowbit.data.cifar10, lowbit.data.digits, lowbit.data.synthetic\n"
+        "import lowbit.optimizers.eva_8bit_cpu\n"
+        "sys.exit('bench' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_all_rows_of_sgd_type_do_the_same_optimization(registry):
+    names = ("sgd", "sgd-foreach", "eva", "eva-8bit", "eva-8bit-cpu")
+    settings = set()
+    for name in names:
+        optimizer = registry.get("optimizer", name).factory(torch.nn.Linear(3, 2))
+        settings |= {
+            tuple(group[key] for key in ("lr", "momentum", "weight_decay")) for group in optimizer.param_groups
+        }
+        if hasattr(optimizer, "close"):
+            optimizer.close()
+    assert settings == {(LR, MOMENTUM, WEIGHT_DECAY)}
+
+
 @pytest.mark.parametrize(
     "optimizer", ["sgd", "sgd-foreach", "adamw", "adamw-foreach", "eva", "eva-8bit", "eva-8bit-cpu"]
 )
@@ -36,15 +74,21 @@ def test_every_optimizer_trains_every_model(registry, model, optimizer):
     close(step)
 
 
-def test_the_seed_decides_the_parameters_and_the_callers_random_state_is_left_alone(registry):
-    factory = registry.get("model", "autoencoder").factory
+@pytest.mark.parametrize("name", ["resnet20", "autoencoder", "vit", "mobilenetv2"])
+def test_the_seed_decides_the_parameters_and_the_callers_random_state_is_left_alone(registry, name):
+    factory = registry.get("model", name).factory
     state = torch.random.get_rng_state()
     cpu = torch.device("cpu")
-    first, again, other = (factory(cpu, torch.float32, seed).module for seed in (1, 1, 2))
+    first, again, other = (factory(cpu, torch.float32, seed).module.state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
-    weight = "layers.1.weight"
-    assert torch.equal(first.state_dict()[weight], again.state_dict()[weight])
-    assert not torch.equal(first.state_dict()[weight], other.state_dict()[weight])
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_a_model_comes_in_the_dtype_that_was_asked_for(registry):
+    workload = registry.get("model", "resnet20").factory(torch.device("cpu"), torch.float64, 0)
+    assert {parameter.dtype for parameter in workload.module.parameters()} == {torch.float64}
+    assert workload.sample is None
 
 
 def test_a_path_that_is_no_image_set_is_a_users_mistake(registry, tmp_path):

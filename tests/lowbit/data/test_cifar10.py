@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,8 @@ IMAGES, LABELS = pictures(4)
             "no .npz of plain arrays: Object arrays cannot be loaded",
         ),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "0 images"),
+        ({"images": IMAGES, "labels": LABELS.astype(float)}, "labels of float64"),
+        ({"images": IMAGES, "labels": LABELS[0]}, r"labels of int64\[\]"),
     ],
 )
 def test_an_archive_of_something_else_says_what_it_holds(tmp_path, content, says):
@@ -99,8 +103,21 @@ def test_a_file_of_something_else_says_what_it_is(tmp_path, name, content, says)
         cifar10(tmp_path / name)
 
 
-def test_a_missing_path_and_an_empty_folder_are_told_apart(tmp_path):
-    with pytest.raises(NotAnImageSet, match="does not exist"):
-        cifar10(tmp_path / "missing")
+def test_an_archive_of_other_files_is_told_from_one_of_arrays(tmp_path):
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images", b"hello")
+        archive.writestr("labels", b"hello")
+    with pytest.raises(NotAnImageSet, match=r"images of \|S5\[\]"):
+        cifar10(path)
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.bin", "missing.npz"])
+def test_a_missing_path_says_so(tmp_path, name):
+    with pytest.raises(NotAnImageSet, match=f"{name} does not exist; give the folder"):
+        cifar10(tmp_path / name)
+
+
+def test_a_folder_without_the_files_says_which_it_lacks(tmp_path):
     with pytest.raises(NotAnImageSet, match=r"holds no data_batch_\*.bin"):
         cifar10(tmp_path)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import torch
 
 from lowbit.data.digits import digits
-from lowbit.data.synthetic import sample
 
 
 def test_digits_are_real_pictures_with_their_labels():
@@ -21,13 +20,3 @@ def test_a_digit_scaled_down_is_the_original():
     small = torch.nn.functional.avg_pool2d(digits().images[:50], 4)[:, 0].flatten()
     original = torch.from_numpy(load_digits().images[:50]).float().flatten()
     assert torch.corrcoef(torch.stack([small, original]))[0, 1] > 0.97
-
-
-def test_the_generator_decides_what_is_drawn():
-    found = digits()
-    for draw in (found.sample, sample):
-        (first, labels), (again, _), (other, _) = (draw(6, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-        assert first.shape == (6, 3, 32, 32)
-        assert labels.dtype == torch.int64
-        assert torch.equal(first, again)
-        assert not torch.equal(first, other)
