@@ -15,6 +15,8 @@ import torch
 # 256 is what bitsandbytes (since 0.44) and torchao use: 1.6 % of scales for errors of about 1 %.
 BLOCK = 256
 DECADES = 7
+# The smallest normal number: below it a reciprocal overflows.
+SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 
 
 @functools.cache
@@ -37,7 +39,8 @@ def dynamic_map() -> tuple[float, ...]:
 def _decoding_pairs(device: torch.device) -> torch.Tensor:
     """Maps two codes, read as one 16-bit number, to two fp32 values, written as one 64-bit number.
 
-    Half as many gathers, and of a width that the CPU kernel moves four times as fast as floats.
+    Half as many gathers, and of a width that the CPU kernel moves four times as fast as floats. The table takes
+    512 KiB, once on a device; it is no part of any optimizer's state.
     """
     table = torch.tensor(dynamic_map(), dtype=torch.float32)
     pairs = torch.stack([table.repeat(256), table.repeat_interleave(256)], dim=1)
@@ -59,12 +62,13 @@ def quantize(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     `values` is fp32 [blocks, block]. The scale is the block's largest magnitude (arXiv 2110.02861, equation 4); the
     code is that of the nearest value of the map to the scaled element in half precision, which moves the boundary
-    between two codes by at most 2**-11 of an element's size. A block of zeros has scale 0 and decodes to zeros; one
-    that holds a value that is not finite has a scale that is not finite, and decodes to such values.
+    between two codes by at most 2**-11 of an element's size. No scale is below the smallest normal number; a block of
+    zeros decodes to zeros; one that holds a value that is not finite has a scale that is not finite, and decodes to
+    such values.
     """
     scales = torch.maximum(values.amax(1), -values.amin(1))  # several times faster than the infinity norm
-    reciprocal = torch.where(scales > 0, 1 / scales, 0)
-    halves = (values * reciprocal.unsqueeze(1)).to(torch.float16)
+    scales.clamp_(min=SMALLEST_SCALE)
+    halves = (values * scales.reciprocal().unsqueeze(1)).to(torch.float16)
     index = halves.view(torch.int16).to(torch.int32).add_(2**15)
     codes = torch.index_select(_encoding(values.device), 0, index.view(-1))
     return codes.view(values.shape), scales

@@ -6,9 +6,10 @@ arXiv 2308.02123), section 3.
 
 from __future__ import annotations
 
+import copy
 import functools
 import weakref
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,11 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 LAYERS = (nn.Linear, nn.Conv2d)
+
+
+def vector_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the dtype of the vectors of a layer that computes in a dtype: never narrower than fp32."""
+    return torch.float32 if dtype.itemsize < torch.float32.itemsize else dtype
 
 
 def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: int) -> torch.Tensor:
@@ -86,33 +92,60 @@ def _window_means(window: Window, dtype: torch.dtype, device: torch.device) -> t
     return means.to(device, dtype)
 
 
+class _Sum(NamedTuple):
+    """The vectors of one layer added up over several passes."""
+
+    a: torch.Tensor
+    g: torch.Tensor
+    passes: int
+
+
 class Capture:
     """Hooks a model's layers and collects their vectors between two steps of an optimizer.
 
-    Pairs are collected where a forward pass with gradients is followed by its backward pass. A layer that runs
-    several times between steps (used twice, or gradients accumulated) gives several pairs, which are averaged.
-    Only modules whose class is exactly Linear or Conv2d are hooked, as published.
+    Vectors are collected where a forward pass with gradients is followed by its backward pass. A layer that runs
+    several times between steps (used twice, or gradients accumulated) gives several pairs, whose mean is taken; only
+    their sum is kept, however many there are. Only modules whose class is exactly Linear or Conv2d are hooked, as
+    published.
     """
 
-    def __init__(self, layers: dict[str, nn.Module], samples: int) -> None:
-        self.layers = layers
+    def __init__(self, layers: Mapping[str, nn.Module], samples: int) -> None:
+        self.layers = dict(layers)
         self.samples = samples
         self.active = True
-        self.pairs: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self.sums: dict[str, _Sum] = {}
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
         self._handles: list[RemovableHandle] = [
-            module.register_forward_hook(_Hook(self, name, module)) for name, module in layers.items()
+            module.register_forward_hook(_Hook(self, name, module), with_kwargs=True)
+            for name, module in self.layers.items()
         ]
 
+    def add(self, name: str, a: torch.Tensor, g: torch.Tensor) -> None:
+        """Adds one pass of a layer."""
+        found = self.sums.get(name)
+        self.sums[name] = _Sum(a, g, 1) if found is None else _Sum(found.a + a, found.g + g, found.passes + 1)
+
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Returns the mean pair of each layer that gave one, and forgets it."""
-        pairs, self.pairs = self.pairs, {}
-        return {name: _mean_pair(found) for name, found in pairs.items()}
+        """Returns the mean pair of each layer that gave one, and forgets it.
+
+        What is returned must not be changed: a graph that was retained can bring an `a` again.
+        """
+        sums, self.sums = self.sums, {}
+        return {name: (a, g) if passes == 1 else (a / passes, g / passes) for name, (a, g, passes) in sums.items()}
 
     def close(self) -> None:
-        """Removes the hooks."""
+        """Removes the hooks and what they collected."""
         for handle in self._handles:
             handle.remove()
+        self._handles, self.sums = [], {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Capture:
+        """Hooks the copied layers; nothing collected is copied, as deepcopy drops gradients too."""
+        twin = Capture(copy.deepcopy(self.layers, memo), self.samples)
+        twin.active = self.active
+        if not self._handles:
+            twin.close()
+        return twin
 
 
 class _Hook:
@@ -133,7 +166,9 @@ class _Hook:
         return _Inert, ()
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def __call__(
+        self, module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
+    ) -> None:
         """Takes the input's vector and waits for the output's gradient."""
         capture = self._capture()
         if capture is None or not capture.active or not output.requires_grad or module is not self._module():
@@ -141,17 +176,17 @@ class _Hook:
         assert isinstance(module, LAYERS)
         if not module.weight.requires_grad:
             return
+        given = inputs[0] if inputs else named["input"]
         # Averages of half-precision values are taken in fp32, also inside autocast.
         with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
-            a = input_vector(module, _at_least_fp32(inputs[0]), capture.samples)
+            a = input_vector(module, _at_least_fp32(given), capture.samples)
         name, reference = self._name, self._capture
 
         def receive(gradient: torch.Tensor) -> None:
             receiver = reference()
             if receiver is not None and receiver.active:
                 with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
-                    g = output_vector(module, _at_least_fp32(gradient), receiver.samples)
-                receiver.pairs.setdefault(name, []).append((a, g))
+                    receiver.add(name, a, output_vector(module, _at_least_fp32(gradient), receiver.samples))
 
         output.register_hook(receive)
 
@@ -164,11 +199,4 @@ class _Inert:
 
 
 def _at_least_fp32(values: torch.Tensor) -> torch.Tensor:
-    return values.detach().to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _mean_pair(found: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs, gradients = zip(*found, strict=True)
-    if len(inputs) == 1:
-        return inputs[0], gradients[0]
-    return torch.stack(inputs).mean(0), torch.stack(gradients).mean(0)
+    return values.detach().to(vector_dtype(values.dtype))

@@ -23,7 +23,8 @@ class Eva(MixedStateOptimizer):
     """Preconditions the weights of Linear and Conv2d layers by Eva, and steps by SGD with momentum.
 
     Everything else (normalization, embeddings, modules of other classes, frozen or unused layers) gets plain SGD.
-    Several backward passes before one step, and several uses of one module, are averaged.
+    Several backward passes before one step, and several uses of one module, are averaged; `zero_grad` of the optimizer
+    drops what was collected together with the gradients.
 
     Args:
         model: its layers are hooked, its parameters are optimized.
@@ -35,8 +36,9 @@ class Eva(MixedStateOptimizer):
         stat_decay: weight of the new value in the running averages, in (0, 1].
         stat_samples: how many samples of a batch the averages are taken from.
         stat_every: the averages are renewed in every n-th step.
-        exclude: modules, or their names in the model, that get plain SGD.
-        param_groups: as torch's `params`, to give groups other rates; one group of all parameters by default.
+        exclude: modules, or their names in the model, that get plain SGD with everything they contain.
+        param_groups: as torch's `params`, to give groups other rates; one group of all parameters by default. What is
+            in no group is not changed.
         grad_scaler: needed only where `scaler.unscale_(optimizer)` is called before the step: the output gradients
             that hooks saw are scaled, and without the scaler nobody knows by how much.
 
@@ -80,6 +82,11 @@ class Eva(MixedStateOptimizer):
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
         self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT001, FBT002 - torch's signature
+        """Drops gradients, and what hooks collected with them: a batch that is given up must leave no trace."""
+        self.capture.take()
+        super().zero_grad(set_to_none)
 
     def close(self) -> None:
         """Removes the hooks from the model; later steps go on with the statistics there are."""
@@ -148,7 +155,8 @@ class Eva(MixedStateOptimizer):
         self, healthy: torch.Tensor | None, unscale: torch.Tensor | None
     ) -> dict[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Blends what the hooks took into the running averages and returns them, in full precision, by weight."""
-        pairs = self.capture.take()
+        optimized = {parameter for group in self.param_groups for parameter in group["params"]}
+        pairs = {n: pair for n, pair in self.capture.take().items() if self.layers[n].weight in optimized}
         if not pairs:
             return {}
         weights = [self.layers[name].weight for name in pairs]

@@ -38,17 +38,18 @@ def find_layers(model: nn.Module, exclude: Iterable[nn.Module | str]) -> dict[st
     """Returns the layers of a model by name: modules whose class is exactly Linear or Conv2d, as published.
 
     A subclass such as the output projection of MultiheadAttention is left out, because it need not call what it
-    inherits. Raises ValueError for an unknown name in `exclude` and for a weight that two modules share.
+    inherits; so is what `exclude` names or contains. Raises ValueError for an unknown name in `exclude` and for a
+    weight that two modules share.
     """
     names = {module: name for name, module in model.named_modules()}
-    excluded = set()
+    excluded: set[nn.Module] = set()
     for item in exclude:
         found = model if item == "" else next((m for m, name in names.items() if item is m or item == name), None)
         if found is None:
             raise ValueError(
                 f"exclude={item!r}: the model has no such module; its modules: {', '.join(names.values())}"
             )
-        excluded.add(found)
+        excluded.update(found.modules())
     owners: dict[nn.Parameter, str] = {}
     layers: dict[str, Layer] = {}
     for module, name in names.items():

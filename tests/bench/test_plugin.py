@@ -95,4 +95,4 @@ def test_two_registries_share_nothing():
 
 def test_the_import_name_bench_is_ours():
     """Another distribution that installs a package `bench` would be imported in its place."""
-    assert importlib.metadata.packages_distributions()["bench"] == ["stepbench"]
+    assert set(importlib.metadata.packages_distributions()["bench"]) == {"stepbench"}
