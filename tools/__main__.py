@@ -40,7 +40,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stepbench")
 def cli() -> None:
-    r"""Benchmark PyTorch training steps: how long forward, backward and optimize take.
+    """Benchmark PyTorch training steps: how long forward, backward and optimize take.
 
     \b
     Examples:

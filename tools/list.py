@@ -23,7 +23,7 @@ from .catalog import sets
 @click.option("--catalog", metavar="PATH", help="Another file with SETS.  [default: suites/catalog.py]")
 @click.option("--metrics", is_flag=True, help="List the metrics instead, with unit and meaning.")
 def command(plugins: tuple[str, ...], catalog: str | None, *, metrics: bool) -> int:
-    r"""List models, optimizers, quantizations, data sources, axes and sets.
+    """List models, optimizers, quantizations, data sources, axes and sets.
 
     \b
     Examples:

@@ -70,11 +70,11 @@ MAIN_JOB = "pr"
 def command(
     selection: tuple[str, ...], set_name: str | None, catalog: str | None, plugins: tuple[str, ...], **given: Any
 ) -> int:
-    r"""Measure forward, backward, optimize and the whole step of variants.
+    """Measure forward, backward, optimize and the whole step of variants.
 
-    SELECT is a variant id, model/optimizer/quantization@axis=value,..., or a glob of one. Without SELECT the
-    set `pr` is measured: Eva in its three forms and SGD, on three models. With --set and SELECT, SELECT picks
-    from the set.
+    SELECT is a variant id, model/optimizer/quantization@axis=value,..., or a glob of one; cut short, it means every
+    optimizer and no quantization. Without SELECT the set `pr` is measured: Eva in its three forms and SGD, on three
+    models. With --set and SELECT, SELECT picks from the set.
 
     Each variant is rebuilt in several worker processes, in interleaved rounds; the table shows medians with
     95 % intervals from these replicates, and exact counters in the same row. Every finished variant is stored
@@ -84,7 +84,8 @@ def command(
     Examples:
       stepbench measure
       stepbench measure --set smoke --budget 2
-      stepbench measure 'vit/*/none' --batch 8 --threads 2
+      stepbench measure vit --batch 8 --threads 2
+      stepbench measure 'resnet20/eva*' resnet20/sgd
       stepbench measure resnet20/eva-8bit/none --data path/to/cifar-10-batches-bin
       stepbench measure --format seed
       stepbench measure --json report.json --markdown report.md

@@ -19,7 +19,7 @@ DEFAULT = "results/records"
 @click.argument("paths", nargs=-1, metavar="[RECORDS]...")
 @output.options
 def command(paths: tuple[str, ...], **given: Any) -> int:
-    r"""Show stored records: the newest of each variant, on each machine and under each protocol.
+    """Show stored records: the newest of each variant, on each machine and under each protocol.
 
     RECORDS are files or folders of records; without any, results/records. A line that cannot be read is reported
     with its file and number, and the others are shown. No torch is needed.

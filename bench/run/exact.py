@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 
-from bench.data.measurement import Counters
+from bench.data.measurement import Caveat, Counters
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 from bench.plugin import Registry, Sampler
 from bench.run import counters, memory, quality, sources
 from bench.run.build import build, close
 from bench.run.messages import Exact
+
+_EAGER = Caveat(
+    code="eager-counters",
+    message="counting turns torch.compile off: operations, syncs, FLOPs and bytes are those of the eager model",
+)
 
 
 def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sampler) -> Exact:
@@ -33,6 +38,6 @@ def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sample
     return Exact(
         phases=step.phases,
         counters=Counters(values=values, state_bytes=parts),
-        caveats=(*caveats, *result.caveats),
+        caveats=(*caveats, *((_EAGER,) if variant.compiled else ()), *result.caveats),
         sources=hashes,
     )

@@ -20,7 +20,8 @@ def select(
 
     Without patterns the `listed` ids are taken. With both, patterns pick from the listed ids; with patterns alone,
     an id stands for itself and a glob is matched against every combination of registered models, optimizers and
-    quantizations. `axes` are then set on all of them.
+    quantizations. A pattern may be cut short: then every optimizer is meant, and no quantization. `axes` are then set
+    on all of them.
 
     Raises UnknownName for a part nobody registered, InvalidVariant for what is no id, NothingMeasured for a glob
     that matches nothing.
@@ -45,15 +46,19 @@ def check(registry: Registry, variant: Variant) -> None:
 
 
 def _matches(registry: Registry, pattern: str, pool: list[Variant] | None) -> list[Variant]:
-    path, _, settings = pattern.partition("@")
-    globs = path.split("/")
-    if len(globs) != len(PART_AXES):
+    path, at, settings = pattern.partition("@")
+    given = path.split("/")
+    if not path or len(given) > len(PART_AXES):
         raise InvalidVariant(
-            f"{pattern!r} is no selection; write model/optimizer/quantization, names or globs: 'resnet20/*/none'"
+            f"{pattern!r} is no selection; write model, model/optimizer or model/optimizer/quantization, each a name "
+            "or a glob, in quotes where it has a *: 'vit/*/none'"
         )
+    globs = [*given, *("*", NONE)[len(given) - 1 :]]
+    if at and not settings:
+        raise InvalidVariant(f"{pattern!r} ends after '@'; write axis=value,... behind it, such as @batch=32")
     axes = parse_axes(settings)
-    if pool is None and not _WILD & set(path):
-        return [Variant.parse(pattern)]
+    if pool is None and not any(_WILD & set(glob) for glob in globs):
+        return [Variant.parse("/".join(globs)).with_axes(**axes)]
     for axis, glob in zip(PART_AXES, globs, strict=True):
         if not _WILD & set(glob) and (axis == "model" or glob != NONE):
             registry.get(axis, glob)

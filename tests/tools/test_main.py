@@ -31,6 +31,13 @@ def test_help_names_every_command_and_the_exit_codes(stepbench):
         assert word in out
 
 
+@pytest.mark.parametrize("command", ["measure", "report", "list"])
+def test_the_examples_of_a_help_text_keep_their_lines(stepbench, command):
+    _, out, _ = stepbench(command, "--help")
+    assert "\\b" not in out
+    assert f"\n    stepbench {command}" in out
+
+
 def test_no_command_shows_the_help_and_is_wrong_usage(stepbench):
     code, _, err = stepbench()
     assert code == 2

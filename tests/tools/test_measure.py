@@ -87,7 +87,7 @@ def files(tmp_path):
         (["resnet20/evaa/none"], "unknown optimizer 'evaa', did you mean 'eva'"),
         (["resnet20/sgd/none@bacth=1"], "unknown axis 'bacth', did you mean 'batch'"),
         (["resnet20/sgd/none", "--batch", "0"], "batch=0: must be 1 or more"),
-        (["resnet20/sgd"], "write model/optimizer/quantization"),
+        (["resnet20/sgd/none/1"], "write model, model/optimizer or model/optimizer/quantization"),
         (["--set", "pt", "--catalog", ROOT / "suites/catalog.py"], "unknown set 'pt', did you mean 'pr'"),
         (["resnet20/sgd/none", "--plugin", "raises.py"], "RuntimeError: full moon"),
         (["resnet20/sgd/none", "--plugin", "taken.py"], "optimizer 'sgd' is registered twice"),

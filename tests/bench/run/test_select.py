@@ -27,6 +27,11 @@ def test_a_glob_over_optimizers_leaves_inference_out_unless_it_is_named(registry
     assert chosen(registry, "*/none/none") == ["line/none/none", "picture/none/none"]
 
 
+def test_what_is_left_out_stands_for_every_optimizer_and_no_quantization(registry):
+    assert chosen(registry, "line/descent@batch=4") == ["line/descent/none@batch=4"]
+    assert chosen(registry, "line") == ["line/descent/none", "line/rocket/none"]
+
+
 def test_axes_are_set_on_all_and_a_variant_is_taken_once(registry):
     assert chosen(registry, "line/descent/none", "line/desc*/none", batch=8) == ["line/descent/none@batch=8"]
 
@@ -46,7 +51,9 @@ def test_with_a_set_patterns_pick_from_the_set(registry):
         ("lime/*/none", UnknownName, "unknown model"),
         ("line/descent/none@bach=1", UnknownName, "unknown axis 'bach', did you mean 'batch'"),
         ("line/descent/none@batch=0", InvalidVariant, "batch=0"),
-        ("line/descent", InvalidVariant, "model/optimizer/quantization"),
+        ("", InvalidVariant, "write model, model/optimizer or model/optimizer/quantization"),
+        ("line/descent/none/4", InvalidVariant, "in quotes where it has a *"),
+        ("line@", InvalidVariant, "ends after '@'"),
         ("z*/descent/none", NothingMeasured, "matches nothing"),
     ],
 )

@@ -72,3 +72,15 @@ def test_an_input_given_by_its_name_is_seen_too():
     step(named, optimizers[0], *data())
     step(twin, optimizers[1], *data())
     assert torch.equal(values(model), values(twin))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # Dynamo looks at it behind a hook
+def test_a_compiled_model_gives_the_same_step():
+    model, twin = net(), net()
+    optimizers = Eva(model, 1e-2), Eva(twin, 1e-2)
+    compiled = torch.compile(model, backend="eager")
+    for index in range(3):
+        step(compiled, optimizers[0], *data(index))
+        step(twin, optimizers[1], *data(index))
+    torch.testing.assert_close(values(model), values(twin), rtol=0, atol=1e-14)
+    assert "a" in optimizers[0].state[model[0].weight]
