@@ -21,7 +21,7 @@ def test_one_look_gives_everything_that_is_exact(registry):
     assert values["forward.flops"] == 2 * 4 * 8 * 4
     assert values["peak_bytes"] > 0
     assert math.isfinite(values["loss"])
-    assert set(found.sources) >= {"model", "optimizer"}
+    assert set(found.sources) >= {"model:line", "optimizer:descent"}
     assert found.caveats == ()
 
 
