@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench.data.protocol import Protocol
+from bench.data.protocol import LEAST_RUN_S, Protocol
 from bench.data.record import Record
 from bench.data.variant import NONE
 from bench.errors import NothingMeasured
@@ -46,10 +46,9 @@ MAIN_JOB = "pr"
 @click.option(
     "--budget",
     type=float,
-    default=Protocol.budget_s,
-    show_default=True,
     metavar="SECONDS",
-    help="Measuring time of one variant, warm-up included.",
+    help=f"Measuring time of one variant, warm-up included.  [default: {Protocol.budget_s:g}, and {LEAST_RUN_S:g} for "
+    "all of them at least]",
 )
 @click.option(
     "--workers",
@@ -90,13 +89,18 @@ def command(
       stepbench measure --format seed
       stepbench measure --json report.json --markdown report.md
     """
-    protocol = Protocol(data=given["data"], seed=given["seed"], budget_s=given["budget"], workers=given["workers"])
     axes = {axis: given[axis] for axis in ("batch", "threads", "device")}
     registry = load(plugins)
     listed = choose(catalog, set_name or MAIN_JOB) if set_name or not selection else None
     variants = select(registry, selection, listed, axes)
     if not variants:
         raise NothingMeasured("the selection is empty; `stepbench list` shows what there is")
+    protocol = Protocol(
+        data=given["data"],
+        seed=given["seed"],
+        budget_s=Protocol.default_budget_s(len(variants)) if given["budget"] is None else given["budget"],
+        workers=given["workers"],
+    )
     if given["baseline"] != NONE:
         registry.get("optimizer", given["baseline"])
     run = schedule.new_run(protocol, [str(Path(file).resolve()) for file in plugins])

@@ -9,6 +9,9 @@ from bench.errors import InvalidOption
 # History (raise the number when the same code would give other numbers):
 #   1  first protocol: interleaved rounds over worker processes, phased and plain steps alternating
 PROTOCOL_VERSION = 1
+# Shared and virtual machines change their speed over tens of seconds: an interval from less than half a minute knows
+# one of the speeds only, and the next run may fall outside of it.
+LEAST_RUN_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,11 @@ class Protocol:
         for name in ("workers", "rounds", "quality_steps"):
             if getattr(self, name) < 1:
                 raise InvalidOption(f"{name} {getattr(self, name)}: must be 1 or more")
+
+    @classmethod
+    def default_budget_s(cls, variants: int) -> float:
+        """Returns the measuring time of each of so many variants that makes the run long enough to be believed."""
+        return max(cls.budget_s, LEAST_RUN_S / max(variants, 1))
 
     @property
     def replicates(self) -> int:

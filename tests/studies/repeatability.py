@@ -29,10 +29,10 @@ def measure(variant: Variant, protocol: Protocol) -> Summary:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("variant", nargs="?", default="autoencoder/sgd/none")
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--budget", type=float, default=5.0, help="seconds a measurement (default 5)")
+    parser.add_argument("--budget", type=float, default=Protocol.default_budget_s(1), help="seconds a measurement")
     options = parser.parse_args()
     variant, protocol = Variant.parse(options.variant), Protocol(budget_s=options.budget)
     overlaps = 0
