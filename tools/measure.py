@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench.data.protocol import LEAST_RUN_S, Protocol
+from bench.data.protocol import LEAST_RUN_S, Protocol, default_budget_s
 from bench.data.record import Record
 from bench.data.variant import NONE
 from bench.errors import NothingMeasured
@@ -98,7 +98,7 @@ def command(
     protocol = Protocol(
         data=given["data"],
         seed=given["seed"],
-        budget_s=Protocol.default_budget_s(len(variants)) if given["budget"] is None else given["budget"],
+        budget_s=default_budget_s(len(variants)) if given["budget"] is None else given["budget"],
         workers=given["workers"],
     )
     if given["baseline"] != NONE:

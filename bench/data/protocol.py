@@ -38,11 +38,6 @@ class Protocol:
             if getattr(self, name) < 1:
                 raise InvalidOption(f"{name} {getattr(self, name)}: must be 1 or more")
 
-    @classmethod
-    def default_budget_s(cls, variants: int) -> float:
-        """Returns the measuring time of each of so many variants that makes the run long enough to be believed."""
-        return max(cls.budget_s, LEAST_RUN_S / max(variants, 1))
-
     @property
     def replicates(self) -> int:
         """Number of replicates of one variant."""
@@ -52,3 +47,8 @@ class Protocol:
     def replicate_s(self) -> float:
         """Measuring time of one replicate, in seconds."""
         return self.budget_s / self.replicates
+
+
+def default_budget_s(variants: int) -> float:
+    """Returns the measuring time of each of so many variants that makes the run long enough to be believed."""
+    return max(Protocol.budget_s, LEAST_RUN_S / max(variants, 1))

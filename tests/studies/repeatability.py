@@ -11,7 +11,7 @@ import sys
 
 from bench.analyze.row import Summary
 from bench.analyze.sample import summarize
-from bench.data.protocol import Protocol
+from bench.data.protocol import Protocol, default_budget_s
 from bench.data.variant import Variant
 from bench.run import schedule
 
@@ -32,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("variant", nargs="?", default="autoencoder/sgd/none")
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--budget", type=float, default=Protocol.default_budget_s(1), help="seconds a measurement")
+    parser.add_argument("--budget", type=float, default=default_budget_s(1), help="seconds a measurement")
     options = parser.parse_args()
     variant, protocol = Variant.parse(options.variant), Protocol(budget_s=options.budget)
     overlaps = 0

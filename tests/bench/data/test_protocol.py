@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 
-from bench.data.protocol import PROTOCOL_VERSION, Protocol
+from bench.data.protocol import PROTOCOL_VERSION, Protocol, default_budget_s
 from bench.errors import InvalidOption
 from tests.strategies import protocols
 
@@ -17,7 +17,7 @@ def test_replicates_share_the_budget(protocol):
 
 
 def test_a_run_of_few_variants_lasts_long_enough_to_see_a_machine_change_its_speed():
-    assert [Protocol.default_budget_s(variants) for variants in (1, 2, 12)] == [30.0, 15.0, 7.0]
+    assert [default_budget_s(variants) for variants in (1, 2, 12)] == [30.0, 15.0, 7.0]
 
 
 def test_the_version_is_that_of_this_code():
