@@ -50,6 +50,10 @@ class InvalidData(StepbenchError):
     """A `--data` source that is not an image set."""
 
 
+class InvalidRepository(StepbenchError):
+    """A repository, commit or import root that cannot be compared."""
+
+
 class ResultsUnwritable(StepbenchError):
     """A results folder that cannot be written."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bench.data.metric import PHASES
+from bench.data.variant import NAME
 from bench.errors import DuplicateName, StepbenchError, UnknownName
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class Registry:
     def _decorator(self, kind: Kind, name: str, **options: Any) -> Callable[[Factory], Factory]:
         if not isinstance(name, str):
             raise StepbenchError(f'write @registry.{kind}("name") above the factory: the name is missing')
+
+        if not NAME.match(name):
+            raise StepbenchError(f"{kind} {name!r}: a name is lower case letters, digits and hyphens")
 
         def register(factory: Factory) -> Factory:
             part = Part(kind=kind, name=name, factory=factory, origin=_origin(factory), options=options)

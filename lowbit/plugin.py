@@ -55,7 +55,7 @@ def _models(registry: Registry) -> None:
 
     @registry.model("mobilenetv2")
     def mobilenetv2(device: torch.device, dtype: torch.dtype, seed: int) -> Workload:
-        """MobileNetV2 with ten classes, 2,236,682 parameters."""
+        """MobileNetV2 with ten classes, 2,236,682 parameters; needs batch 2 or more."""
         from lowbit.models.mobilenetv2 import MobileNetV2
 
         return _classifier(MobileNetV2, device, dtype, seed)

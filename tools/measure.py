@@ -47,8 +47,8 @@ MAIN_JOB = "pr"
     "--budget",
     type=float,
     metavar="SECONDS",
-    help=f"Measuring time of one variant, warm-up included.  [default: {Protocol.budget_s:g}, and {LEAST_RUN_S:g} for "
-    "all of them at least]",
+    help="Measuring time of one variant, warm-up included; each replicate takes at least two pairs of steps, however "
+    f"slow they are.  [default: {Protocol.budget_s:g}, or more where a run would be over before {LEAST_RUN_S:g} s]",
 )
 @click.option(
     "--workers",

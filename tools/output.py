@@ -16,7 +16,7 @@ from bench.analyze.row import Table
 from bench.analyze.table import tables
 from bench.data.record import Record
 from bench.errors import ResultsUnwritable
-from bench.report import document, markdown, seed, terminal
+from bench.report import cells, document, markdown, seed, terminal
 
 FAILED, NOTHING = 3, 4
 
@@ -47,13 +47,17 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def check(given: dict[str, Any]) -> None:
     """Raises ResultsUnwritable when a file that was asked for cannot be written, before anything is measured."""
-    for name in ("json", "markdown"):
-        if given[name] is not None:
-            folder = Path(given[name]).resolve().parent
-            if not folder.is_dir() or not os.access(folder, os.W_OK):
-                raise ResultsUnwritable(
-                    f"--{name} {given[name]}: the folder {folder} does not exist or cannot be written"
-                )
+    files = {name: Path(given[name]).resolve() for name in ("json", "markdown") if given[name] is not None}
+    for name, path in files.items():
+        if path.is_dir():
+            raise ResultsUnwritable(f"--{name} {given[name]}: is a folder; give the path of a file")
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise ResultsUnwritable(f"--{name} {given[name]}: {path.parent}: {error.strerror}") from error
+    if len(set(files.values())) < len(files):
+        raise ResultsUnwritable(f"--json and --markdown both name {given['json']}; give two files")
 
 
 def show(records: Sequence[Record], given: dict[str, Any]) -> None:
@@ -61,6 +65,8 @@ def show(records: Sequence[Record], given: dict[str, Any]) -> None:
     made = tables(records, baseline=given["baseline"])
     if given["format"] == "seed":
         click.echo("\n".join(filter(None, map(seed.render, made))))
+        for row in (row for table in made for row in table.rows if not seed.fits(row)):
+            click.echo(f"no line: {row.variant}: {cells.failure(row) or 'it has no optimize phase'}", err=True)
     else:
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         width = shutil.get_terminal_size((120, 40)).columns
@@ -86,7 +92,11 @@ def _markdown(made: Sequence[Table]) -> str:
 def _write(path: Path, text: str) -> None:
     """Replaces a file in one piece."""
     handle, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text if text.endswith("\n") else text + "\n")
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text if text.endswith("\n") else text + "\n")
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise ResultsUnwritable(f"{path}: {error.strerror}") from error

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from bench.errors import NothingMeasured
+from bench.errors import NothingMeasured, UnknownName
 from bench.store.jsonl import scan
 
 from . import output
 
 DEFAULT = "results/records"
+MOST_LINES = 5
 
 
 @click.command("report")
@@ -33,9 +34,15 @@ def command(paths: tuple[str, ...], **given: Any) -> int:
     chosen = [Path(path) for path in paths] or [Path(DEFAULT)]
     output.check(given)
     records, damaged = scan(chosen if paths or Path(DEFAULT).exists() else [])
-    for line in damaged:
+    for line in damaged[:MOST_LINES]:
         click.echo(f"skipped: {line}", err=True)
+    if len(damaged) > MOST_LINES:
+        click.echo(f"skipped: {len(damaged) - MOST_LINES} more lines", err=True)
     if not records:
         raise NothingMeasured(f"no records in {', '.join(map(str, chosen))}; `stepbench measure` writes them")
+    optimizers = {record.measurement.variant.optimizer for record in records}
+    # The default is a convention that records need not follow; what somebody typed is meant.
+    if given["baseline"] not in {"sgd", *optimizers}:
+        raise UnknownName("baseline", given["baseline"], optimizers)
     output.show(records, given)
     return 0

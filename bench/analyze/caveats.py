@@ -138,7 +138,7 @@ def _one_worker(replicates: Sequence[Replicate]) -> Caveat | None:
     return Caveat(
         code="one-worker",
         message="all replicates come from one process, and intervals leave out the several percent by which one "
-        "process differs from the next: measure with a protocol of several workers",
+        "process differs from the next: measure with `--workers 5`",
     )
 
 

@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 EXPLAINS = 0.88
 LEAST_RATIO = 1.3
 LEAST_SHARE = 0.15
-LEAST_SAMPLES = 30
+LEAST_SAMPLES = 20
 
 
 @dataclass(frozen=True, kw_only=True)

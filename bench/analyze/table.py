@@ -32,10 +32,12 @@ def _comparable(record: Record) -> Hashable:
     """Returns everything that must agree before two rows may share a table.
 
     The commit may differ: it is shown. Threads may differ: they are an axis of the variant. The clock's measured
-    resolution differs from start to start.
+    resolution differs from start to start. How many replicates there are and how long they last changes what is known
+    of a time, which its interval shows, and not the time.
     """
     environment = replace(record.environment, commit=None, dirty=False, threads=0, clock_resolution=0.0)
-    return environment, record.measurement.protocol
+    protocol = record.measurement.protocol
+    return environment, replace(protocol, budget_s=1.0, workers=1, rounds=1)
 
 
 def _table(records: Sequence[Record], baseline: str) -> Table:

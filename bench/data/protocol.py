@@ -25,7 +25,7 @@ class Protocol:
     version: int = PROTOCOL_VERSION
     data: str = "digits"
     seed: int = 0
-    budget_s: float = 7.0
+    budget_s: float = 6.0
     workers: int = 5
     rounds: int = 2
     wait_policy: str = "passive"

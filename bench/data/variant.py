@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bench.errors import InvalidVariant, UnknownName
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 _FORM = "model/optimizer/quantization, then optional @axis=value,..."
 # The name of "no part" on an axis: no optimizer is inference, no quantization leaves the model as it is.
 NONE = "none"
@@ -35,7 +35,7 @@ class Variant:
     def __post_init__(self) -> None:
         for axis in PART_AXES:
             name = getattr(self, axis)
-            if not _NAME.match(name):
+            if not NAME.match(name):
                 raise InvalidVariant(f"{axis} {name!r}: a name is lower case letters, digits and hyphens")
         for count in ("batch", "threads"):
             if getattr(self, count) < 1:

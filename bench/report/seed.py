@@ -16,7 +16,12 @@ def render(table: Table) -> str:
     The form knows of no failure and of no other axis than the batch: rows that failed and rows of inference have no
     line, and variants that differ in another axis are told apart by their order only.
     """
-    return "\n".join(line(row) for row in table.rows if row.failure is None and row.summaries.keys() >= _NEEDED)
+    return "\n".join(line(row) for row in table.rows if fits(row))
+
+
+def fits(row: Row) -> bool:
+    """Says whether a row has a line."""
+    return row.failure is None and row.summaries.keys() >= _NEEDED
 
 
 def line(row: Row) -> str:

@@ -75,6 +75,17 @@ class Step:
         return _place(inputs, self.variant), _place(targets, self.variant)
 
 
+def check_device(name: str) -> torch.device:
+    """Returns a device; raises InvalidVariant where this torch does not see it."""
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InvalidVariant(
+            f"device={name}: this torch ({torch.__version__}) sees {torch.cuda.device_count()} CUDA devices; use cpu, "
+            "or install a torch that is built for your GPU"
+        )
+    return device
+
+
 def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> Step:
     """Builds a fresh step of a variant; a model without batches of its own takes them from `data`.
 
@@ -82,11 +93,7 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
     whatever the factories raise.
     """
     dtype = getattr(torch, variant.dtype)
-    device = torch.device(variant.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidVariant(
-            f"device={variant.device}: this torch ({torch.__version__}) sees no CUDA device; use device=cpu"
-        )
+    device = check_device(variant.device)
     torch.manual_seed(seed)
     workload = registry.get("model", variant.model).factory(device, dtype, seed)
     if not isinstance(workload, Workload):
@@ -109,7 +116,13 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
                 f"{variant}: quantization {variant.quantization!r} has no backward phase; its optimizer is {NONE!r}"
             )
         module.train()
-        optimizer = registry.get("optimizer", variant.optimizer).factory(module)
+        part = registry.get("optimizer", variant.optimizer)
+        optimizer = part.factory(module)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise PluginFailed(
+                f"optimizer {variant.optimizer!r} ({part.origin}) returned {type(optimizer).__name__}; return a "
+                "torch.optim.Optimizer"
+            )
     if variant.compiled:
         module = cast("torch.nn.Module", torch.compile(module))
     sample = workload.sample or data
@@ -138,6 +151,8 @@ def open_data(registry: Registry, data: str) -> Sampler:
         return cast("Sampler", registry.get("data", data).factory())
     named = [part.name for part in registry.parts("data") if not part.options["paths"]]
     readers = [part for part in registry.parts("data") if part.options["paths"]]
+    if data in [part.name for part in readers]:
+        raise InvalidData(f"--data {data}: needs a path; give --data path/to/{data}")
     if not Path(data).exists() and "/" not in data and "." not in data:
         raise UnknownName("data source", data, [*named, "a path"])
     if not readers:

@@ -16,9 +16,11 @@ from bench.run.clock import Clock
 
 # Warm-up ends when the median of a window is no longer clearly below that of the window before: what warms up gets
 # faster. A window lasts 20 ms, so that it outlasts what briefly disturbs a fast step, and holds two steps of a slow
-# one, for which more would be most of the measurement; 15 % is what such medians differ by on a loaded machine.
+# one, for which more would be most of the measurement, or one of 100 ms; 15 % is what such medians differ by on a
+# loaded machine.
 WINDOW_S = 0.02
 WINDOW_STEPS = 2
+LONG_STEP_S = 0.1
 AGREEMENT = 0.15
 # A step that never settles may not eat the time of the measurement: the replicate is marked and goes on.
 WARMUP_SHARE = 0.5
@@ -123,7 +125,7 @@ def _window(times: list[float]) -> int:
     total = 0.0
     for count, time in enumerate(reversed(times), 1):
         total += time
-        if total >= WINDOW_S and count >= WINDOW_STEPS:
+        if total >= LONG_STEP_S or (total >= WINDOW_S and count >= WINDOW_STEPS):
             return count
     return len(times)
 
@@ -133,11 +135,9 @@ def quiet_collector() -> Iterator[None]:
     """Keeps Python's garbage collector out of a timed block; what it would have freed is freed before and after."""
     gc.collect()
     was_enabled = gc.isenabled()
-    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        gc.unfreeze()
         if was_enabled:
             gc.enable()

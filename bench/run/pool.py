@@ -2,92 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import selectors
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import msgspec
-
 from bench.errors import StepbenchError, WorkerLost
 from bench.run.messages import Answer, Request
-
-# Jobs answer within seconds; importing torch on a loaded machine does not take two minutes.
-PATIENCE_S = 120.0
-
-
-class WorkerProcess:
-    """One worker process, seen from the parent; raises WorkerLost when it dies or stays silent."""
-
-    def __init__(self, index: int, threads: int, wait_policy: str, plugins: Sequence[str]) -> None:
-        self.index = index
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(threads),
-            "MKL_NUM_THREADS": str(threads),
-            "OMP_WAIT_POLICY": wait_policy,
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.run.worker", str(index), *plugins],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-        )
-        self._pending = b""
-
-    def ask(self, request: Request, patience_s: float = PATIENCE_S) -> Answer:
-        """Sends a job and waits for its answer."""
-        self.send(request)
-        return self.receive(patience_s)
-
-    def send(self, request: Request) -> None:
-        """Sends a job without waiting for its answer."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise WorkerLost(self._obituary()) from None
-
-    def receive(self, patience_s: float = PATIENCE_S) -> Answer:
-        """Waits for the answer to the job sent last."""
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not selector.select(patience_s):
-                    self.stop()
-                    raise WorkerLost(f"worker {self.index} did not answer within {patience_s:.0f} s and was stopped")
-                chunk = os.read(self._process.stdout.fileno(), 1 << 20)
-                if not chunk:
-                    raise WorkerLost(self._obituary())
-                self._pending += chunk
-        line, _, self._pending = self._pending.partition(b"\n")
-        return msgspec.json.decode(line, type=Answer)
-
-    def stop(self) -> None:
-        """Ends the process and frees what it held."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    # A job that the process never read is lost with it.
-                    continue
-
-    def _obituary(self) -> str:
-        self._process.wait()
-        code = self._process.returncode
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        ending = f"by signal {-code}" if code < 0 else f"with code {code}"
-        return f"worker {self.index} ended {ending}: {lines[-1] if lines else 'it said nothing'}"
+from bench.run.process import PATIENCE_S, WorkerProcess
 
 
 class Pool:
@@ -95,8 +15,19 @@ class Pool:
 
     def __init__(self, count: int, threads: int, wait_policy: str, plugins: Sequence[str]) -> None:
         self._settings = (threads, wait_policy, tuple(plugins))
-        self._workers = [WorkerProcess(index, *self._settings) for index in range(count)]
+        self._workers = [self._start(index) for index in range(count)]
         self._next_index = count
+
+    def _start(self, index: int) -> WorkerProcess[Answer]:
+        threads, wait_policy, plugins = self._settings
+        return WorkerProcess(
+            index,
+            threads,
+            wait_policy,
+            module="bench.run.worker",
+            arguments=[str(index), *plugins],
+            answers=Answer,
+        )
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -140,7 +71,7 @@ class Pool:
     def _replace(self, slot: int, lost: WorkerLost) -> Answer:
         self._workers[slot].stop()
         # A new process is a new unit of replication, so it gets an index that was never used.
-        self._workers[slot] = WorkerProcess(self._next_index, *self._settings)
+        self._workers[slot] = self._start(self._next_index)
         self._next_index += 1
         return Answer(failure=str(lost))
 

@@ -6,17 +6,19 @@ import importlib.metadata
 import os
 import platform
 import socket
-import subprocess
 from pathlib import Path
 
 import torch
 
 from bench.data.environment import Environment
+from bench.run.build import check_device
 from bench.run.clock import clock_for, resolution
+from bench.run.git import git
 
 
 def environment(device: str = "cpu") -> Environment:
     """Describes this process, its machine and the repository it was started in."""
+    check_device(device)
     commit, dirty = repository(Path.cwd())
     clock = clock_for(device)
     return Environment(
@@ -40,25 +42,10 @@ def environment(device: str = "cpu") -> Environment:
 
 def repository(folder: Path) -> tuple[str | None, bool]:
     """Returns the commit checked out in a folder and whether tracked or new files differ; (None, False) without git."""
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    if commit is None:
+    commit = git(folder, "rev-parse", "--verify", "HEAD")
+    if not commit.fine:
         return None, False
-    return commit, bool(_git(folder, "status", "--porcelain", "--", ".", ":(exclude)results"))
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        # Reading must not refresh the index: somebody may be committing at this moment.
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return commit.output, bool(git(folder, "status", "--porcelain", "--", ".", ":(exclude)results").output)
 
 
 def _cpu() -> str:

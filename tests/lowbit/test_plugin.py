@@ -6,10 +6,14 @@ import sys
 import pytest
 import torch
 
+from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 from bench.errors import InvalidData
 from bench.plugin import Registry
 from bench.run.build import build, close, open_data
+from bench.run.exact import exact
+from lowbit.data.synthetic import sample
+from lowbit.optimizers import blockwise
 from lowbit.plugin import LR, MOMENTUM, WEIGHT_DECAY, register
 
 
@@ -84,3 +88,16 @@ def test_a_model_comes_in_the_dtype_that_was_asked_for(registry):
 def test_a_path_that_is_no_image_set_is_a_users_mistake(registry, tmp_path):
     with pytest.raises(InvalidData, match=r"--data .* does not exist"):
         registry.get("data", "cifar10").factory(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("optimizer", ["eva-8bit", "eva-8bit-cpu"])
+def test_counters_are_the_same_in_a_fresh_process_and_in_a_used_one(registry, optimizer):
+    """Tables that the first steps of a process make are no part of what is counted."""
+    variant, protocol = Variant(model="autoencoder", optimizer=optimizer), Protocol(quality_steps=1)
+    counters = []
+    for clear in (True, False):
+        if clear:
+            blockwise._encoding.cache_clear()
+            blockwise._decoding_pairs.cache_clear()
+        counters.append(exact(registry, variant, protocol, sample).counters)
+    assert counters[0] == counters[1]

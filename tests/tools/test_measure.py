@@ -97,7 +97,7 @@ def files(tmp_path):
         (["resnet20/sgd/none", "--data", "didgits"], "unknown data source 'didgits', did you mean 'digits'"),
         (["resnet20/sgd/none", "--workers", "0"], "workers 0: must be 1 or more"),
         (["resnet20/sgd/none", "--budget", "-1"], "must be a positive number of seconds"),
-        (["resnet20/sgd/none", "--json", "no/such/folder/x.json"], "does not exist"),
+        (["resnet20/sgd/none", "--json", "no/such/folder/x.json"], "No such file or directory"),
         (["resnet20/sgd/none", "--baseline", "sgdd"], "unknown optimizer 'sgdd', did you mean 'sgd'"),
         ([], "there is no suites/catalog.py here"),
     ],

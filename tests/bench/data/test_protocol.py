@@ -17,7 +17,7 @@ def test_replicates_share_the_budget(protocol):
 
 
 def test_a_run_of_few_variants_lasts_long_enough_to_see_a_machine_change_its_speed():
-    assert [default_budget_s(variants) for variants in (1, 2, 12)] == [30.0, 15.0, 7.0]
+    assert [default_budget_s(variants) for variants in (1, 2, 12)] == [30.0, 15.0, 6.0]
 
 
 def test_the_version_is_that_of_this_code():

@@ -51,7 +51,7 @@ def test_a_model_without_batches_of_its_own_takes_them_from_the_data_source(regi
     [
         ("lime/descent/none", "noise", UnknownName, "did you mean 'line'"),
         ("line/decent/none", "noise", UnknownName, "did you mean 'descent'"),
-        ("line/descent/none@device=cuda", "noise", InvalidVariant, "no CUDA device"),
+        ("line/descent/none@device=cuda", "noise", InvalidVariant, "sees 0 CUDA devices; use cpu"),
         ("line/descent/frozen", "noise", InvalidVariant, "no backward phase"),
         ("picture/descent/none", "nose", UnknownName, "did you mean 'noise'"),
         ("picture/descent/none", "no/such/folder", InvalidData, "no plug-in reads"),

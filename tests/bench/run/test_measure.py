@@ -25,10 +25,18 @@ def test_the_spans_of_a_phased_step_add_up_to_the_plain_step_exactly():
 def test_measuring_ends_with_the_pair_that_spends_the_time():
     clock = FakeClock()
     taken = take(TinyStep(clock), clock, 200.0, random.Random(0))
-    # Four warm-up steps of 10 s, then pairs of 20 s until 200 s have passed.
-    assert taken.warmup_steps == 2 * WINDOW_STEPS
-    assert clock.wall == 40 + 8 * 20
-    assert len(taken.samples["step"]) == 8
+    # Two warm-up steps of 10 s, then pairs of 20 s until 200 s have passed.
+    assert taken.warmup_steps == 2
+    assert clock.wall == 20 + 9 * 20
+    assert len(taken.samples["step"]) == 9
+
+
+@pytest.mark.parametrize(("seconds", "window"), [(0.001, 20), (0.03, WINDOW_STEPS), (0.2, 1)])
+def test_a_window_is_two_steps_or_its_time_or_one_long_step(seconds, window):
+    clock = FakeClock()
+    step = TinyStep(clock)
+    step.durations = {name: seconds / 10 * duration for name, duration in TinyStep.durations.items()}
+    assert take(step, clock, 200 * seconds, random.Random(0)).warmup_steps == pytest.approx(2 * window, abs=2)
 
 
 def test_a_window_of_fast_steps_lasts_its_time():
@@ -47,10 +55,10 @@ def test_two_pairs_are_taken_of_a_step_slower_than_the_time_it_is_given():
 
 def test_warm_up_goes_on_until_two_windows_agree():
     clock = FakeClock()
-    scales = (9.0, 8.0, 7.0, 4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    scales = (9.0, 7.0, 4.0, 3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     taken = take(TinyStep(clock, scales), clock, 1e4, random.Random(0))
     assert taken.settled
-    assert taken.warmup_steps == 10
+    assert taken.warmup_steps == 7
     assert set(taken.samples["step"]) == {10.0}
 
 

@@ -14,8 +14,9 @@ import pytest
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 from bench.errors import StepbenchError
-from bench.run.messages import Request
-from bench.run.pool import WorkerProcess, open_pool
+from bench.run.messages import Answer, Request
+from bench.run.pool import open_pool
+from bench.run.process import WorkerProcess
 
 PROTOCOL = Protocol(budget_s=0.1, workers=1, rounds=1)
 PLUGIN = """
@@ -91,7 +92,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path):
 
 
 def test_a_silent_worker_is_stopped(plugin):
-    worker = WorkerProcess(0, 1, "passive", [plugin])
+    worker = WorkerProcess(0, 1, "passive", module="bench.run.worker", arguments=["0", plugin], answers=Answer)
     with pytest.raises(StepbenchError, match="did not answer within 0 s"):
         worker.ask(request("hello"), patience_s=0.01)
     assert worker._process.poll() is not None
@@ -101,9 +102,10 @@ def test_a_worker_dies_with_the_command_that_started_it(plugin):
     script = """
         import os, sys
         from bench.data.protocol import Protocol
-        from bench.run.messages import Request
-        from bench.run.pool import WorkerProcess
-        worker = WorkerProcess(0, 1, "passive", [sys.argv[1]])
+        from bench.run.messages import Answer, Request
+        from bench.run.process import WorkerProcess
+        arguments = ["0", sys.argv[1]]
+        worker = WorkerProcess(0, 1, "passive", module="bench.run.worker", arguments=arguments, answers=Answer)
         worker.ask(Request(do="hello", protocol=Protocol()))
         print(worker._process.pid, flush=True)
         os.kill(os.getpid(), 9)

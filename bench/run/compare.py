@@ -1,0 +1,236 @@
+"""The schedule of a comparison: which worker takes which replicate, until a verdict stands or the budget is spent."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+import msgspec
+
+from bench.data.duet import SIDES, Duet, DuetReplicate, DuetRun, SideName, Version
+from bench.data.environment import Environment
+from bench.data.measurement import Counters
+from bench.data.protocol import Protocol
+from bench.data.variant import PART_AXES, Variant
+from bench.errors import InvalidOption, StepbenchError, WorkerLost
+from bench.plugin import Registry
+from bench.run.clock import now
+from bench.run.duet_messages import DuetAnswer, DuetRequest, DuetSettings
+from bench.run.lockstep import Lockstep
+from bench.run.process import WorkerProcess
+
+WORKER = "bench.run.duet_worker"
+Names = dict[SideName, dict[str, list[str]]]
+# Told all replicates of a variant so far, says whether more of them are not needed.
+Decided = Callable[[Sequence[DuetReplicate]], bool]
+Progress = Callable[[Variant, int, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a comparison was asked for; `separate` says why the versions cannot share a process, where that is known."""
+
+    base: Version
+    head: Version
+    protocol: Protocol
+    threads: int
+    isolation: Literal["auto", "module", "process"]
+    separate: str | None
+    begun: float = field(default_factory=now)
+
+
+class Comparison:
+    """Workers that hold both versions, opened once for all variants of one thread count."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.order = random.SystemRandom()
+        self.because = plan.separate if plan.isolation != "module" else None
+        if plan.isolation == "process":
+            self.because = "asked for"
+        self._stack = ExitStack()
+        self._workers: list[WorkerProcess[DuetAnswer]] = []
+        self._next = 0
+        self.names: Names = {}
+        self.environment: Environment | None = None
+
+    def __enter__(self) -> Self:
+        """Starts the workers and asks what each version registers; raises StepbenchError where one cannot start."""
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all workers."""
+        self._stack.close()
+
+    def _open(self) -> None:
+        if self.because is None:
+            self._workers = [self.start((self.plan.base, self.plan.head)) for _ in range(self.plan.protocol.workers)]
+            for answer in self._greet(self._workers):
+                if answer.leak and self.plan.isolation == "auto":
+                    self.because = answer.leak
+                elif answer.leak:
+                    raise InvalidOption(f"--isolation module: {answer.leak}")
+        if self.because is not None:
+            self._workers = [self.start((version,)) for version in (self.plan.base, self.plan.head)]
+            self._greet(self._workers)
+
+    def _greet(self, workers: Sequence[WorkerProcess[DuetAnswer]]) -> list[DuetAnswer]:
+        for worker in workers:
+            worker.send(DuetRequest(do="hello"))
+        answers = [worker.receive() for worker in workers]
+        for answer in answers:
+            wrong = answer.usage or answer.failure
+            if wrong:
+                raise StepbenchError(f"{answer.side}: {wrong}")
+            self.names |= answer.names
+            self.environment = self.environment or answer.environment
+        return answers
+
+    def start(self, versions: tuple[Version, ...]) -> WorkerProcess[DuetAnswer]:
+        """Starts a worker with some versions; it ends with this comparison."""
+        settings = DuetSettings(
+            worker=self._next, begun=self.plan.begun, protocol=self.plan.protocol, versions=versions
+        )
+        worker = WorkerProcess(
+            self._next,
+            self.plan.threads,
+            self.plan.protocol.wait_policy,
+            module=WORKER,
+            arguments=[msgspec.json.encode(settings).decode()],
+            answers=DuetAnswer,
+            python=versions[0].python,
+        )
+        self._next += 1
+        self._stack.callback(worker.stop)
+        return worker
+
+    def registry(self) -> Registry:
+        """Returns a registry with the names of both versions, to select variants by."""
+        registry = Registry()
+        for kind in ("model", "optimizer", "quantization"):
+            for name in dict.fromkeys(name for side in SIDES for name in self.names[side][kind]):
+                getattr(registry, kind)(name)(lambda: None)
+        return registry
+
+    def compare(self, variant: Variant, decided: Decided, progress: Progress) -> Duet:
+        """Measures one variant on both sides until `decided`, or until its budget is spent."""
+        missing = [side for side in SIDES if not self._has(side, variant)]
+        if missing:
+            return Duet(variant=variant, status="new" if missing == ["base"] else "gone")
+        begun = now()
+        duet = self._counted(variant)
+        if duet.status == "failed":
+            return duet
+        because = self.because or ("compiling takes longer than a replicate" if variant.compiled else None)
+        if because is None:
+            duet, because = self._in_one_process(duet, decided, progress)
+        if because is not None and duet.status != "failed":
+            duet = self._in_two(replace(duet, isolation="process", because=because), decided, progress)
+        return replace(duet, seconds=now() - begun)
+
+    def _has(self, side: SideName, variant: Variant) -> bool:
+        known = self.names[side]
+        return all(
+            getattr(variant, axis) in known[axis] or (axis != "model" and getattr(variant, axis) == "none")
+            for axis in PART_AXES
+        )
+
+    def _counted(self, variant: Variant) -> Duet:
+        duet = Duet(variant=variant, status="compared")
+        both = self.because is None
+        counters: dict[SideName, Counters] = {}
+        # Counting times nothing: the two sides do it at the same time, in two processes where there are two.
+        hosts = dict(zip(SIDES, (self._workers * 2)[: len(SIDES)] if both else self._workers, strict=True))
+        found: dict[SideName, DuetAnswer] = {}
+        for side, host in hosts.items():
+            found[side] = self._ask(host, DuetRequest(do="count", variant=variant, side=side))
+        caveats = []
+        for side, answer in found.items():
+            if answer.exact is None:
+                return replace(duet, status="failed", failure=f"{side}: {answer.usage or answer.failure}")
+            counters[side] = answer.exact.counters
+            caveats += [replace(caveat, message=f"{side}: {caveat.message}") for caveat in answer.exact.caveats]
+        exact = found["head"].exact
+        assert exact is not None
+        return replace(
+            duet,
+            phases=exact.phases,
+            counters=counters,
+            sources={side: answer.exact.sources for side, answer in found.items() if answer.exact},
+            caveats=tuple(caveats),
+        )
+
+    def _in_one_process(self, duet: Duet, decided: Decided, progress: Progress) -> tuple[Duet, str | None]:
+        begun = now()
+        while True:
+            slot = len(duet.replicates) % len(self._workers)
+            request = DuetRequest(
+                do="replicate",
+                variant=duet.variant,
+                index=len(duet.replicates),
+                head_first=self.order.random() < 0.5,
+            )
+            answer = self._ask(self._workers[slot], request)
+            if answer.leak and self.plan.isolation == "auto":
+                return replace(duet, replicates=()), answer.leak
+            if answer.replicate is None:
+                wrong = answer.usage or answer.failure or f"--isolation module: {answer.leak}"
+                where = f"{answer.side}: " if answer.side else ""
+                return replace(duet, status="failed", failure=f"{where}{wrong}"), None
+            duet = replace(duet, replicates=(*duet.replicates, answer.replicate))
+            progress(duet.variant, len(duet.replicates), now() - begun)
+            if decided(duet.replicates) or now() - begun >= self.plan.protocol.budget_s:
+                return duet, None
+
+    def _in_two(self, duet: Duet, decided: Decided, progress: Progress) -> Duet:
+        begun = now()
+        while True:
+            pair = Lockstep(lambda version: self.start((version,)), {"base": self.plan.base, "head": self.plan.head})
+            replicate = pair.replicate(
+                duet.variant,
+                len(duet.replicates),
+                head_first=self.order.random() < 0.5,
+                begun=self.plan.begun,
+            )
+            if isinstance(replicate, str):
+                return replace(duet, status="failed", failure=replicate)
+            duet = replace(duet, replicates=(*duet.replicates, replicate))
+            progress(duet.variant, len(duet.replicates), now() - begun)
+            if decided(duet.replicates) or now() - begun >= self.plan.protocol.budget_s:
+                return duet
+
+    def _ask(self, worker: WorkerProcess[DuetAnswer], request: DuetRequest) -> DuetAnswer:
+        try:
+            return worker.ask(request)
+        except WorkerLost as lost:
+            versions = (self.plan.base, self.plan.head)
+            again = self.start(versions if self.because is None else (versions[self._workers.index(worker)],))
+            self._workers[self._workers.index(worker)] = again
+            return DuetAnswer(failure=str(lost))
+
+
+def describe(comparison: Comparison) -> DuetRun:
+    """Returns what all duets of a comparison share."""
+    plan = comparison.plan
+    assert comparison.environment is not None
+    return DuetRun(
+        id=secrets.token_hex(4),
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        base=plan.base,
+        head=plan.head,
+        environment=comparison.environment,
+        data=plan.protocol.data,
+        seed=plan.protocol.seed,
+        budget_s=plan.protocol.budget_s,
+        workers=plan.protocol.workers,
+    )

@@ -1,0 +1,171 @@
+"""Two versions of one variant, timed step against step in one process."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench.data.duet import DuetReplicate, SideName
+from bench.data.metric import STEP
+from bench.data.variant import Variant
+from bench.plugin import Registry
+from bench.run import fingerprint
+from bench.run.build import Step, build, close, open_data
+from bench.run.clock import Clock, clock_for, now
+from bench.run.isolation import Isolation, Side, strangers
+from bench.run.measure import phased, plain, quiet_collector, spans
+
+# Pairs of one replicate: with p seconds a pair and s seconds to import, build and warm both sides up, the estimate of a
+# whole comparison is best at about f sqrt(s / p) pairs, f being how much more a pair scatters than a rebuild: 4 to 6 on
+# the machine this was tried on (3 to 5 % against 0.7 %). Fewer than three have no median worth the name.
+PAIR_FACTOR = 4.0
+LEAST_PAIRS, MOST_PAIRS = 3, 400
+# A first step makes the optimizer's state and a second one the tables that it is read with. What is left of warming up
+# falls on both sides of a pair alike, so that no more is waited for than a fast step needs to fill the caches.
+WARMUP_STEPS, WARMUP_S = 2, 0.02
+# Where the allocator puts things decides how fast they are: blocks of random size between the two builds, and before
+# them, make it another place in each replicate.
+BALLAST_BLOCKS, BALLAST_BYTES = 8, 1 << 20
+
+
+class LeakFound(Exception):
+    """The two versions are not separate in this process: what they share, and so could change for each other."""
+
+
+@dataclass(kw_only=True)
+class _Player:
+    """One side while it is measured."""
+
+    side: Side
+    step: Step
+    timed: list[tuple[Any, list[Any]]]
+
+
+class Duet:
+    """Builds and times variants of the sides in this process."""
+
+    def __init__(self, isolation: Isolation, *, data: str, seed: int, worker: int) -> None:
+        self.isolation, self.data, self.seed, self.worker = isolation, data, seed, worker
+        # Which side is being imported, built or warmed up: what is raised then is that side's fault.
+        self.building: SideName | None = None
+        self.order = random.Random(f"{seed} {worker}")  # noqa: S311 - an order of steps is no secret
+        self._samplers: dict[SideName, Any] = {}
+
+    def replicate(self, variant: Variant, index: int, *, head_first: bool, begun: float) -> DuetReplicate:
+        """Imports, builds, warms up and times both sides; raises LeakFound where they are not separate."""
+        started = now() - begun
+        before = fingerprint.fingerprint()
+        clock = clock_for(variant.device)
+        first = now()
+        places = sorted(self.isolation.sides, key=lambda side: (side.name == "head") != head_first)
+        ballast: list[torch.Tensor] = []
+        players: list[_Player] = []
+        for side in places:
+            ballast += self._ballast(variant.device)
+            players.append(_Player(side=side, step=self.build(side, variant), timed=[]))
+        self.building = None
+        _refuse_strangers(players)
+        with quiet_collector():
+            warmup = max(self._warm_up(player) for player in players)
+            self.building = None
+            imported = {player.side.name: len(player.side.claimed) for player in players}
+            setup = now() - first
+            self._play(players, clock, warmup, setup)
+        late = tuple(name for p in players for name in p.side.claimed[imported[p.side.name] :])
+        samples: dict[SideName, dict[str, tuple[float, ...]]] = {
+            player.side.name: _samples(player, clock) for player in players
+        }
+        for player in players:
+            with self.isolation.inside(player.side):
+                close(player.step)
+        changed = fingerprint.changes(before, fingerprint.fingerprint())
+        if changed:
+            raise LeakFound(f"the specimen changes what both versions share: {', '.join(changed[:3])}")
+        del ballast
+        return DuetReplicate(
+            worker=self.worker,
+            index=index,
+            head_first=head_first,
+            started=started,
+            warmup_steps=warmup,
+            samples=samples,
+            late_imports=late,
+        )
+
+    def registry(self, side: Side) -> Registry:
+        """Imports a side anew and returns what it registers."""
+        self.building = side.name
+        side.forget()
+        with self.isolation.inside(side):
+            return side.load()
+
+    def sampler(self, side: Side, registry: Registry) -> Any:
+        """Returns a side's data source, which is read once: it is the same for every replicate."""
+        if side.name not in self._samplers:
+            with self.isolation.inside(side):
+                self._samplers[side.name] = open_data(registry, self.data)
+        return self._samplers[side.name]
+
+    def build(self, side: Side, variant: Variant) -> Step:
+        """Imports a side anew and builds a variant of it."""
+        registry = self.registry(side)
+        sampler = self.sampler(side, registry)
+        with self.isolation.inside(side):
+            return build(registry, variant, data=sampler, seed=self.seed)
+
+    def _ballast(self, device: str) -> list[torch.Tensor]:
+        sizes = [self.order.randrange(64, BALLAST_BYTES) for _ in range(BALLAST_BLOCKS)]
+        return [torch.empty(size, dtype=torch.uint8, device=device) for size in sizes]
+
+    def _warm_up(self, player: _Player) -> int:
+        self.building = player.side.name
+        with self.isolation.inside(player.side):
+            return warm_up(player.step)
+
+    def _play(self, players: Sequence[_Player], clock: Clock, index: int, setup: float) -> None:
+        """Alternates single steps, both sides on the same batch and in random order within each pair."""
+        # Phase edges cost nothing where nothing has to be waited for; else whole steps are taken in pairs of their own.
+        kinds = (phased,) if players[0].step.variant.device == "cpu" else (phased, plain)
+        begun = now()
+        pairs = LEAST_PAIRS
+        done = 0
+        while done < pairs:
+            for kind in kinds:
+                for player in self.order.sample(players, 2):
+                    self.isolation.switch(player.side)
+                    player.timed.append((kind, kind(player.step, clock, index)[1]))
+                index += 1
+            done += 1
+            if done == LEAST_PAIRS:
+                each = (now() - begun) / done
+                pairs = max(LEAST_PAIRS, min(MOST_PAIRS, round(PAIR_FACTOR * (setup / each) ** 0.5)))
+        self.isolation.switch(None)
+
+
+def warm_up(step: Step) -> int:
+    """Runs first steps and returns how many."""
+    begun, steps = now(), 0
+    while steps < WARMUP_STEPS or now() - begun < WARMUP_S:
+        step.run(steps)
+        steps += 1
+    return steps
+
+
+def _samples(player: _Player, clock: Clock) -> dict[str, tuple[float, ...]]:
+    samples = spans(player.step, clock, player.timed)
+    if STEP not in samples:
+        samples |= spans(player.step, clock, [(plain, [marks[0], marks[-1]]) for _, marks in player.timed])
+    return samples
+
+
+def _refuse_strangers(players: Sequence[_Player]) -> None:
+    for player in players:
+        others = [other.side for other in players if other is not player]
+        things = [*player.step.module.modules(), player.step.optimizer, player.step.workload]
+        found = strangers(player.side, others, things)
+        if found:
+            raise LeakFound(f"one version runs code of the other: {found[0]}")

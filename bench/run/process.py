@@ -1,0 +1,109 @@
+"""A worker process, seen from its parent: it is sent jobs and answers them, one line of JSON each way."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from bench.errors import WorkerLost
+
+# Jobs answer within seconds; importing torch on a loaded machine does not take two minutes.
+PATIENCE_S = 120.0
+Answer = TypeVar("Answer")
+
+
+class WorkerProcess(Generic[Answer]):
+    """One worker process, started as `python -m module arguments`; raises WorkerLost when it dies or stays silent.
+
+    Threads and the OpenMP wait policy are set in its environment, because torch reads them when it is imported.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        threads: int,
+        wait_policy: str,
+        *,
+        module: str,
+        arguments: Sequence[str],
+        answers: type[Answer],
+        python: str | None = None,
+    ) -> None:
+        self.index = index
+        self._answers = answers
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": wait_policy,
+        }
+        self._process = subprocess.Popen(
+            [python or sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+        )
+        self._pending = b""
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def ask(self, request: Any, patience_s: float = PATIENCE_S) -> Answer:
+        """Sends a job and waits for its answer."""
+        self.send(request)
+        return self.receive(patience_s)
+
+    def send(self, request: Any) -> None:
+        """Sends a job without waiting for its answer."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerLost(self._obituary()) from None
+
+    def receive(self, patience_s: float = PATIENCE_S) -> Answer:
+        """Waits for the answer to the job sent last."""
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not selector.select(patience_s):
+                    self.stop()
+                    raise WorkerLost(f"worker {self.index} did not answer within {patience_s:.0f} s and was stopped")
+                chunk = os.read(self._process.stdout.fileno(), 1 << 20)
+                if not chunk:
+                    raise WorkerLost(self._obituary())
+                self._pending += chunk
+        line, _, self._pending = self._pending.partition(b"\n")
+        return msgspec.json.decode(line, type=self._answers)
+
+    def stop(self) -> None:
+        """Ends the process and frees what it held."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    # A job that the process never read is lost with it.
+                    continue
+
+    def _obituary(self) -> str:
+        self._process.wait()
+        code = self._process.returncode
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        ending = f"by signal {-code}" if code < 0 else f"with code {code}"
+        return f"worker {self.index} ended {ending}: {lines[-1] if lines else 'it said nothing'}"

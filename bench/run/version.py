@@ -1,0 +1,90 @@
+"""From a copy of a commit to a version that can be imported: its import roots and its plug-ins."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.data.duet import SideName, Version
+from bench.errors import InvalidRepository
+from bench.run.load import GROUP
+from bench.run.snapshot import Snapshot
+
+_EXTENSIONS = ("*.pyx", "*.cu", "*.cpp", "*.cc", "*.c", "*.rs")
+
+
+def version(side: SideName, snapshot: Snapshot, repo: Path, path: str | None, plugins: Sequence[str]) -> Version:
+    """Returns a version: plug-ins inside of the repository are taken from the copy, others from where they are.
+
+    Without `path` the import root is the folder src, where there is one, or the repository. Without `plugins` those
+    count that the copy's pyproject.toml declares as entry points. Raises InvalidRepository for a folder that the copy
+    does not have, and for a version without any plug-in.
+    """
+    default = "src" if (snapshot.root / "src").is_dir() else "."
+    root = (snapshot.root / (path or default)).resolve()
+    if not root.is_dir() or not root.is_relative_to(snapshot.root.resolve()):
+        raise InvalidRepository(f"--path {path}: {snapshot.name} has no such folder in its repository")
+    chosen = [_in_copy(plugin, snapshot, repo) for plugin in plugins] or declared(snapshot.root)
+    if not chosen:
+        raise InvalidRepository(
+            f"{snapshot.name} has no plug-in: give --plugin FILE, or declare one in its pyproject.toml under "
+            f'[project.entry-points."{GROUP}"]'
+        )
+    return Version(
+        side=side,
+        name=snapshot.name,
+        commit=snapshot.commit,
+        dirty=snapshot.dirty,
+        root=str(snapshot.root.resolve()),
+        paths=(str(root),),
+        plugins=tuple(chosen),
+    )
+
+
+def _in_copy(plugin: str, snapshot: Snapshot, repo: Path) -> str:
+    path = Path(plugin).resolve()
+    if path.is_relative_to(repo.resolve()):
+        inside = snapshot.root.resolve() / path.relative_to(repo.resolve())
+        # A plug-in that only the working tree has serves both sides: it describes them, and is no part of either.
+        return str(inside if inside.is_file() else path)
+    return str(path)
+
+
+def declared(root: Path) -> list[str]:
+    """Returns the plug-in modules that a version's pyproject.toml declares."""
+    return sorted(
+        str(value).partition(":")[0] for value in _project(root).get("entry-points", {}).get(GROUP, {}).values()
+    )
+
+
+def separate_because(base: Version, head: Version) -> str | None:
+    """Returns why two versions need environments of their own, or None.
+
+    One process has one version of every dependency, and a compiled extension is built for one version of its source.
+    """
+    needs = [_needs(Path(side.root)) for side in (base, head)]
+    if needs[0] != needs[1]:
+        differ = sorted(set(needs[0]) ^ set(needs[1]))
+        return f"the versions depend on different packages ({', '.join(differ[:3])})"
+    for side in (base, head):
+        for place in side.paths:
+            for pattern in _EXTENSIONS:
+                found = next(Path(place).rglob(pattern), None)
+                if found is not None:
+                    return f"{side.name} has sources that are compiled ({found.name})"
+    return None
+
+
+def _needs(root: Path) -> list[str]:
+    project = _project(root)
+    return [*map(str, project.get("dependencies", [])), f"python {project.get('requires-python', 'any')}"]
+
+
+def _project(root: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
