@@ -1,7 +1,24 @@
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import settings
+
+from tests.repositories import Repository
 
 # A test machine is shared: how long an example takes says nothing about the code.
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Makes git repositories of files; copies of their versions go to a cache of the test's own."""
+    monkeypatch.setenv("STEPBENCH_CACHE", str(tmp_path / "cache"))
+    count = itertools.count()
+
+    def make(files):
+        return Repository(tmp_path / f"a 'repo' {next(count)}", files)
+
+    return make

@@ -14,6 +14,7 @@ from bench.errors import StepbenchError
 # name -> one line of help; the module of the same name is imported only when its command runs.
 COMMANDS = {
     "measure": "Measure forward, backward and optimize of variants.",
+    "compare": "Measure two commits against each other: slower, faster, equivalent?",
     "report": "Show stored results again, in any format.",
     "list": "List models, optimizers, quantizations, data sources and sets.",
 }
@@ -54,6 +55,7 @@ def cli() -> None:
     Exit codes:
       0 fine  1 a regression  2 wrong usage  3 a variant failed
       4 nothing was measured  5 inconclusive where a conclusion was required
+      130 interrupted
     """
 
 

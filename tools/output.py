@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from bench.errors import ResultsUnwritable
 from bench.report import cells, document, markdown, seed, terminal
 
 FAILED, NOTHING = 3, 4
+# Options that name a file to be written.
+FILES = ("json", "markdown", "html")
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +49,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def check(given: dict[str, Any]) -> None:
     """Raises ResultsUnwritable when a file that was asked for cannot be written, before anything is measured."""
-    files = {name: Path(given[name]).resolve() for name in ("json", "markdown") if given[name] is not None}
+    files = {name: Path(given[name]).resolve() for name in FILES if given.get(name) is not None}
     for name, path in files.items():
         if path.is_dir():
             raise ResultsUnwritable(f"--{name} {given[name]}: is a folder; give the path of a file")
@@ -57,7 +59,7 @@ def check(given: dict[str, Any]) -> None:
         except OSError as error:
             raise ResultsUnwritable(f"--{name} {given[name]}: {path.parent}: {error.strerror}") from error
     if len(set(files.values())) < len(files):
-        raise ResultsUnwritable(f"--json and --markdown both name {given['json']}; give two files")
+        raise ResultsUnwritable(f"--{' and --'.join(files)} name one file twice; give each its own")
 
 
 def show(records: Sequence[Record], given: dict[str, Any]) -> None:
@@ -68,13 +70,25 @@ def show(records: Sequence[Record], given: dict[str, Any]) -> None:
         for row in (row for table in made for row in table.rows if not seed.fits(row)):
             click.echo(f"no line: {row.variant}: {cells.failure(row) or 'it has no optimize phase'}", err=True)
     else:
-        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        width = shutil.get_terminal_size((120, 40)).columns
-        click.echo("\n\n".join(terminal.render(table, width=width, color=color) for table in made))
-    if given["json"]:
-        _write(Path(given["json"]), document.render(made))
-    if given["markdown"]:
-        _write(Path(given["markdown"]), _markdown(made))
+        click.echo("\n\n".join(terminal.render(table, width=width(), color=color()) for table in made))
+    write_all(given, {"json": document.render, "markdown": _markdown}, made)
+
+
+def color() -> bool:
+    """Says whether standard output wants color."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def width() -> int:
+    """Returns the terminal's width, 120 where there is none."""
+    return shutil.get_terminal_size((120, 40)).columns
+
+
+def write_all(given: dict[str, Any], forms: Mapping[str, Callable[[Any], str]], content: Any) -> None:
+    """Writes the files that were asked for, each in its form."""
+    for name, render in forms.items():
+        if given.get(name):
+            _write(Path(given[name]), render(content))
 
 
 def exit_code(records: Sequence[Record]) -> int:

@@ -6,10 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-import numpy as np
-
-from bench.analyze.sample import interval, log_median
-from bench.analyze.speeds import Array, two_speeds
+from bench.analyze.sample import Value, by_worker, interval, log_median
+from bench.analyze.speeds import two_speeds
 from bench.analyze.trend import kendall_p
 from bench.data.measurement import Caveat, Replicate
 from bench.data.metric import SEGMENTS, STEP
@@ -42,12 +40,7 @@ def derive(record: Record) -> tuple[Caveat, ...]:
 
 
 def _two_speeds(replicates: Sequence[Replicate]) -> Caveat | None:
-    workers: dict[int, list[Array]] = {}
-    for replicate in replicates:
-        if replicate.samples.get(STEP):
-            logs = np.log(np.maximum(np.asarray(replicate.samples[STEP]), 1e-9))
-            workers.setdefault(replicate.worker, []).append(logs)
-    split = two_speeds([np.concatenate(parts) for parts in workers.values()])
+    split = two_speeds(by_worker(replicates, STEP))
     if split is None:
         return None
     return Caveat(
@@ -149,7 +142,8 @@ def _sum(replicates: Sequence[Replicate]) -> Caveat | None:
         parts = [replicate.samples[name] for name in SEGMENTS if replicate.samples.get(name)]
         if parts and replicate.samples.get(STEP):
             phased = statistics.median(map(sum, zip(*parts, strict=False)))
-            logs.append((replicate.worker, math.log(max(phased, 1e-9)) - log_median(replicate, STEP)))
+            log = math.log(max(phased, 1e-9)) - log_median(replicate, STEP)
+            logs.append(Value(replicate.worker, replicate.round, log))
     if len(logs) < 2:
         return None
     center, half = interval(logs)

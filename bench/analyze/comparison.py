@@ -79,11 +79,11 @@ def share(rule: Rule, metric: str, phases: int, variants: int) -> float:
     return rule.alpha / variants * (STEP_SHARE if metric == STEP else (1 - STEP_SHARE) / phases)
 
 
-def decided(replicates: Sequence[DuetReplicate], phases: Sequence[str], rule: Rule, variants: int) -> bool:
+def decided(duet: Duet, rule: Rule, variants: int) -> bool:
     """Says whether a verdict stands for the step and for every phase of a variant."""
-    for metric in (STEP, *phases):
-        ratios = log_ratios(replicates, metric)
-        if not ratios or not judge(ratios, rule, share(rule, metric, len(phases), variants)).stands:
+    for metric in (STEP, *duet.phases):
+        ratios = log_ratios(duet.replicates, metric)
+        if not ratios or not judge(ratios, rule, share(rule, metric, len(duet.phases), variants)).stands:
             return False
     return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from bench.analyze.row import Ratio
-from bench.analyze.sample import interval, log_median
+from bench.analyze.sample import Value, interval, log_median
 from bench.data.measurement import Measurement
 
 
@@ -19,7 +19,7 @@ def ratio(measurement: Measurement, baseline: Measurement, metric: str) -> Ratio
         {(r.worker, r.round): log_median(r, metric) for r in side.replicates if r.samples.get(metric)}
         for side in (measurement, baseline)
     )
-    pairs = [(key[0], value - theirs[key]) for key, value in ours.items() if key in theirs]
+    pairs = [Value(*key, value - theirs[key]) for key, value in ours.items() if key in theirs]
     if not pairs:
         return None
     center, half = interval(pairs)

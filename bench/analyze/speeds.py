@@ -21,11 +21,17 @@ LEAST_SAMPLES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Two clusters: `share` of the values, those from `cut` on, are `ratio` times as slow as the rest."""
+    """Two clusters: `share` of the values, those from `cut` on, lie around `slow` and the rest around `fast`."""
 
     cut: float
     share: float
-    ratio: float
+    fast: float
+    slow: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as slow the slow ones are."""
+        return math.exp(self.slow - self.fast)
 
 
 def two_speeds(workers: Sequence[Array]) -> Split | None:
@@ -60,5 +66,5 @@ def best_split(values: Array) -> Split | None:
     share = 1 - float(left[best]) / count
     if total <= 0 or between[best] / total < EXPLAINS or min(share, 1 - share) < LEAST_SHARE:
         return None
-    ratio = math.exp(high[best] - low[best])
-    return Split(cut=float(ordered[best + 1]), share=share, ratio=ratio) if ratio >= LEAST_RATIO else None
+    split = Split(cut=float(ordered[best + 1]), share=share, fast=float(low[best]), slow=float(high[best]))
+    return split if split.ratio >= LEAST_RATIO else None

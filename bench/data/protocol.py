@@ -29,7 +29,7 @@ class Protocol:
     workers: int = 5
     rounds: int = 2
     wait_policy: str = "passive"
-    quality_steps: int = 20
+    quality_steps: int = 10
 
     def __post_init__(self) -> None:
         if not 0 < self.budget_s < 1e6:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from bench.analyze.row import Row
 from bench.data.measurement import Caveat
 from bench.report.plain import one_line
 
@@ -22,7 +22,16 @@ class Footnotes:
     marks: tuple[tuple[int, ...], ...]
 
 
-def footnotes(rows: Sequence[Row]) -> Footnotes:
+class Noted(Protocol):
+    """Anything with caveats."""
+
+    @property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Its caveats, in order."""
+        ...
+
+
+def footnotes(rows: Sequence[Noted]) -> Footnotes:
     """Returns the notes of rows in the order they are met.
 
     Caveats that differ in nothing but their figures are one note, which shows the range of each figure: what is said

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Self
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 # (details on one line, label beside the figures, blanks between columns) from roomy to narrow.
@@ -114,3 +115,20 @@ def _width(cell: Cell, *, joined: bool) -> int:
 def _padded(text: Text, width: int, *, left: bool) -> Text:
     blanks = " " * (width - cell_len(text.plain))
     return Text(blanks) + text if left else text + blanks
+
+
+def to_string(lines: Sequence[RenderableType], *, color: bool, width: int | None = None, fold: bool = False) -> str:
+    """Returns what rich draws of some lines; text is folded at `width` only if asked for."""
+    stream = io.StringIO()
+    # The settings of the terminal that this process happens to run in have no say in a string.
+    console = Console(
+        file=stream, force_terminal=color, no_color=not color, color_system="standard" if color else None,
+        highlight=False, emoji=False, legacy_windows=False, force_jupyter=False, width=width, _environ={},
+    )  # fmt: skip
+    for line in lines:
+        if isinstance(line, Text) and not fold:
+            line.rstrip()
+            console.print(line, no_wrap=True, overflow="ignore", crop=False)
+        else:
+            console.print(line)
+    return stream.getvalue().rstrip("\n")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.text import Text
 
 from bench.analyze.row import Row, Table
 from bench.data.metric import PHASES, STEP
 from bench.report import cells
 from bench.report.footnotes import footnotes
-from bench.report.layout import Cell, Grid, fold
+from bench.report.layout import Cell, Grid, fold, to_string
 from bench.report.plain import one_line
 
 
@@ -47,7 +45,7 @@ def render(table: Table, *, width: int, color: bool) -> str:
     shown += [text for line in cells.legend(table) for text in fold(line, grid.space, "dim")]
     for number, note in enumerate(notes.notes, 1):
         shown += fold(note, grid.space, "yellow", mark=f"[{number}] ")
-    return _written(shown, color=color)
+    return to_string(shown, color=color)
 
 
 def _header(table: Table) -> tuple[Cell, ...]:
@@ -87,16 +85,3 @@ def _drawn(line: _Line, grid: Grid) -> list[Text]:
         return grid.message(line.label, cells.failure(line.row), "red")
     parts = ", ".join(cells.state_parts(line.row))
     return grid.row(line.label, line.figures, f"state: {parts}" if parts else "")
-
-
-def _written(lines: Sequence[Text], *, color: bool) -> str:
-    stream = io.StringIO()
-    # The settings of the terminal that this process happens to run in have no say in a string.
-    console = Console(
-        file=stream, force_terminal=color, no_color=not color, color_system="standard" if color else None,
-        highlight=False, emoji=False, legacy_windows=False, force_jupyter=False, _environ={},
-    )  # fmt: skip
-    for line in lines:
-        line.rstrip()
-        console.print(line, no_wrap=True, overflow="ignore", crop=False)
-    return stream.getvalue().rstrip("\n")

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from bench.data.duet import SIDES, Duet, DuetReplicate, DuetRun, SideName, Version
+from bench.data.duet import SIDES, Duet, DuetRun, SideName, Version
 from bench.data.environment import Environment
 from bench.data.measurement import Counters
 from bench.data.protocol import Protocol
@@ -26,8 +26,8 @@ from bench.run.process import WorkerProcess
 
 WORKER = "bench.run.duet_worker"
 Names = dict[SideName, dict[str, list[str]]]
-# Told all replicates of a variant so far, says whether more of them are not needed.
-Decided = Callable[[Sequence[DuetReplicate]], bool]
+# Told what was measured of a variant so far, says whether more is not needed.
+Decided = Callable[[Duet], bool]
 Progress = Callable[[Variant, int, float], None]
 
 
@@ -39,6 +39,7 @@ class Plan:
     head: Version
     protocol: Protocol
     threads: int
+    device: str = "cpu"
     isolation: Literal["auto", "module", "process"]
     separate: str | None
     begun: float = field(default_factory=now)
@@ -86,7 +87,7 @@ class Comparison:
 
     def _greet(self, workers: Sequence[WorkerProcess[DuetAnswer]]) -> list[DuetAnswer]:
         for worker in workers:
-            worker.send(DuetRequest(do="hello"))
+            worker.send(DuetRequest(do="hello", device=self.plan.device))
         answers = [worker.receive() for worker in workers]
         for answer in answers:
             wrong = answer.usage or answer.failure
@@ -189,7 +190,7 @@ class Comparison:
                 return replace(duet, status="failed", failure=f"{where}{wrong}"), None
             duet = replace(duet, replicates=(*duet.replicates, answer.replicate))
             progress(duet.variant, len(duet.replicates), now() - begun)
-            if decided(duet.replicates) or now() - begun >= self.plan.protocol.budget_s:
+            if decided(duet) or now() - begun >= self.plan.protocol.budget_s:
                 return duet, None
 
     def _in_two(self, duet: Duet, decided: Decided, progress: Progress) -> Duet:
@@ -206,7 +207,7 @@ class Comparison:
                 return replace(duet, status="failed", failure=replicate)
             duet = replace(duet, replicates=(*duet.replicates, replicate))
             progress(duet.variant, len(duet.replicates), now() - begun)
-            if decided(duet.replicates) or now() - begun >= self.plan.protocol.budget_s:
+            if decided(duet) or now() - begun >= self.plan.protocol.budget_s:
                 return duet
 
     def _ask(self, worker: WorkerProcess[DuetAnswer], request: DuetRequest) -> DuetAnswer:

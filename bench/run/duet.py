@@ -12,7 +12,7 @@ import torch
 from bench.data.duet import DuetReplicate, SideName
 from bench.data.metric import STEP
 from bench.data.variant import Variant
-from bench.plugin import Registry
+from bench.plugin import Registry, Sampler
 from bench.run import fingerprint
 from bench.run.build import Step, build, close, open_data
 from bench.run.clock import Clock, clock_for, now
@@ -53,7 +53,7 @@ class Duet:
         # Which side is being imported, built or warmed up: what is raised then is that side's fault.
         self.building: SideName | None = None
         self.order = random.Random(f"{seed} {worker}")  # noqa: S311 - an order of steps is no secret
-        self._samplers: dict[SideName, Any] = {}
+        self._samplers: dict[SideName, Sampler] = {}
 
     def replicate(self, variant: Variant, index: int, *, head_first: bool, begun: float) -> DuetReplicate:
         """Imports, builds, warms up and times both sides; raises LeakFound where they are not separate."""
@@ -103,12 +103,18 @@ class Duet:
         with self.isolation.inside(side):
             return side.load()
 
-    def sampler(self, side: Side, registry: Registry) -> Any:
-        """Returns a side's data source, which is read once: it is the same for every replicate."""
-        if side.name not in self._samplers:
-            with self.isolation.inside(side):
+    def sampler(self, side: Side, registry: Registry) -> Sampler:
+        """Returns a side's data source, which is opened when it is first drawn from, and once for all replicates.
+
+        A model that brings its batches needs none, and its repository need not register one.
+        """
+
+        def draw(batch: int, generator: torch.Generator) -> tuple[Any, Any]:
+            if side.name not in self._samplers:
                 self._samplers[side.name] = open_data(registry, self.data)
-        return self._samplers[side.name]
+            return self._samplers[side.name](batch, generator)
+
+        return draw
 
     def build(self, side: Side, variant: Variant) -> Step:
         """Imports a side anew and builds a variant of it."""

@@ -26,6 +26,7 @@ class DuetRequest:
     side: SideName = "base"
     index: int = 0
     head_first: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

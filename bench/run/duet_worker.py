@@ -100,10 +100,12 @@ class DuetWorker:
         names: dict[SideName, dict[str, list[str]]] = {}
         for side in self.isolation.sides:
             registry = self.duet.registry(side)
-            # Read now, by all workers at the same time: reading imports much, and would be most of a first replicate.
-            self.duet.sampler(side, registry)
+            if self.settings.protocol.data in registry.names("data"):
+                # Read now, by all workers at the same time: it imports much, and would be most of a first replicate.
+                with self.isolation.inside(side):
+                    self.duet.sampler(side, registry)(1, torch.Generator())
             names[side.name] = {kind: registry.names(kind) for kind in KINDS}
-        return DuetAnswer(environment=environment(job.variant.device if job.variant else "cpu"), names=names)
+        return DuetAnswer(environment=environment(job.device), names=names)
 
     def _count(self, variant: Variant, side: Side) -> DuetAnswer:
         self.duet.building = side.name

@@ -45,7 +45,7 @@ class Lockstep:
                 self._workers[side] = self._start(self._versions[side])
                 os.sched_setaffinity(self._workers[side].pid, cores)
             for side in order:
-                self._ask(side, DuetRequest(do="hello", variant=variant))
+                self._ask(side, DuetRequest(do="hello", device=variant.device))
             samples: dict[SideName, dict[str, list[float]]] = {side: {} for side in SIDES}
             warmup = 0
             for _ in range(REBUILDS):

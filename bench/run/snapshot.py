@@ -65,6 +65,15 @@ def resolve(repo: Path, reference: str) -> str:
     )
 
 
+def is_commit(repo: Path, reference: str) -> bool:
+    """Says whether a name stands for a commit."""
+    try:
+        resolve(repo, reference)
+    except InvalidRepository:
+        return False
+    return True
+
+
 def of_commit(repo: Path, reference: str, side: SideName) -> Snapshot:
     """Returns the copy of a commit, which is made where the cache does not have it yet.
 

@@ -1,0 +1,1 @@
+"""A judged comparison in words: for terminals, pull requests, programs and browsers."""

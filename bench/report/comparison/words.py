@@ -1,0 +1,213 @@
+"""What every form of a comparison says, apart from how it is drawn."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.analyze.comparison import ComparedVariant, Fact, Judged, Report
+from bench.analyze.verdict import Verdict, Word
+from bench.data.duet import Version
+from bench.data.metric import METRICS, PHASES, STEP
+from bench.data.variant import DEFAULTS
+from bench.report import units
+from bench.report.plain import one_line
+
+ABSENT = "—"
+COLUMNS = (STEP, *PHASES)
+_RANK: dict[Word, int] = {"slower": 0, "faster": 1, "inconclusive": 2, "equivalent": 3}
+_STATUS = {
+    "new": "new: base does not have it",
+    "gone": "gone: head does not have it",
+    "unmeasured": "not measured: the comparison was interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict on a whole comparison, in a sentence; `word` says which color it gets."""
+
+    word: Word
+    text: str
+
+
+def percent(value: float) -> str:
+    """Returns a relative change with two significant digits: `+1.2 %`, `-0.04 %`."""
+    change = 100 * value
+    digits = 0 if abs(change) >= 10 else 1 if abs(change) >= 1 else 2
+    return f"{change:+.{digits}f} %"
+
+
+def change(verdict: Verdict) -> str:
+    """Returns the estimated change."""
+    return percent(verdict.ratio - 1)
+
+
+def interval(verdict: Verdict) -> str:
+    """Returns the interval of the change."""
+    if verdict.low is None or verdict.high is None:
+        return "unbounded"
+    return f"{percent(verdict.low - 1)} to {percent(verdict.high - 1)}"
+
+
+def detectable(verdict: Verdict) -> str:
+    """Returns the smallest change that would have been found."""
+    return ABSENT if verdict.detectable is None else f"{100 * verdict.detectable:.2g} %"
+
+
+def replicates(item: ComparedVariant) -> str:
+    """Returns how many replicates there are, and pairs of steps in them."""
+    found = item.duet.replicates
+    return f"{len(found)}x{round(sum(len(r.samples['base'][STEP]) for r in found) / len(found))}" if found else ABSENT
+
+
+def row(item: ComparedVariant, metric: str) -> Judged | None:
+    """Returns a variant's row of a metric."""
+    return next((found for found in item.rows if found.metric == metric), None)
+
+
+def status(item: ComparedVariant) -> str:
+    """Returns why a variant has no verdicts, nothing for one that has."""
+    if item.duet.status == "compared":
+        return ""
+    if item.duet.status == "failed":
+        return f"failed: {one_line(item.duet.failure or 'no reason was given')}"
+    return _STATUS[item.duet.status]
+
+
+def ordered(report: Report) -> list[ComparedVariant]:
+    """Returns variants with the worst news first, then by size of effect; those without verdicts last."""
+
+    def place(item: ComparedVariant) -> tuple[float, float]:
+        if not item.rows:
+            return (9.0, 0.0)
+        return (
+            min(_RANK[found.verdict.word] for found in item.rows),
+            -max(abs(math.log(found.verdict.ratio)) for found in item.rows),
+        )
+
+    return sorted(report.variants, key=place)
+
+
+def headline(report: Report) -> Headline:
+    """Returns the verdict line: what is slower or faster by how much, else how sure it is that nothing is."""
+    found = [(item, judged) for item in ordered(report) for judged in item.rows]
+    for word in ("slower", "faster"):
+        hits = sorted(
+            ((item, judged) for item, judged in found if judged.verdict.word == word),
+            key=lambda hit: (hit[1].metric != STEP, -abs(math.log(hit[1].verdict.ratio))),
+        )
+        if hits:
+            item, judged = hits[0]
+            variants = len({str(hit.duet.variant) for hit, _ in hits})
+            more = f", and {len(hits) - 1} more rows" if len(hits) > 1 else ""
+            text = (
+                f"{word.upper()}: {_some(variants, 'variant')} of {len(report.variants)}; "
+                f"{item.duet.variant}: {judged.metric} {change(judged.verdict)} ({interval(judged.verdict)}){more}"
+            )
+            return Headline(word, text)
+    steps = [item.step.verdict for item in report.variants if item.step is not None]
+    if not steps:
+        return Headline("inconclusive", "NOTHING MEASURED: no variant is there on both sides and works")
+    unsure = [verdict for verdict in steps if verdict.word == "inconclusive"]
+    if unsure:
+        sizes = [verdict.detectable for verdict in unsure]
+        seen = "nothing" if None in sizes else f"{100 * max(size for size in sizes if size is not None):.2g} % or more"
+        return Headline(
+            "inconclusive",
+            f"INCONCLUSIVE: no step is known to be slower or faster; {len(unsure)} of {len(steps)} could have shown "
+            f"{seen}",
+        )
+    margin = f"{100 * report.rule.margin:g} %"
+    return Headline("equivalent", f"EQUIVALENT: the steps of all {_some(len(steps), 'variant')} are within {margin}")
+
+
+def heading(report: Report) -> list[str]:
+    """Returns what was compared, on which machine, and how."""
+    run, rule = report.run, report.rule
+    environment = run.environment
+    defaults = ", ".join(f"{axis}={str(value).lower()}" for axis, value in DEFAULTS.items())
+    cores = f"{environment.cores} core{'s' if environment.cores != 1 else ''}"
+    machine = [environment.cpu, cores, units.size(environment.memory_bytes)]
+    if environment.gpu:
+        machine.append(environment.gpu)
+    margin = f"{100 * rule.margin:g} %"
+    lines = [
+        f"base {version(run.base)} against head {version(run.head)}; {run.created}",
+        f"{', '.join(machine)} ({environment.host}, {environment.platform})",
+        (
+            f"torch {environment.torch}, Python {environment.python}, stepbench {environment.stepbench}; "
+            f"OMP_WAIT_POLICY={environment.wait_policy}; data {run.data}, seed {run.seed}"
+        ),
+        f"{_isolation(report)}; {_some(run.workers, 'worker')}, at most {run.budget_s:g} s a variant",
+        f"variants, unless they say otherwise: {defaults}",
+        (
+            f"slower, faster: no change is excluded and the estimate is {100 * rule.threshold:g} % or more; "
+            f"equivalent: the whole interval within {margin}"
+        ),
+    ]
+    return [one_line(line) for line in lines]
+
+
+def legend(report: Report) -> list[str]:
+    """Returns what the numbers mean."""
+    level = f"{100 * (1 - report.rule.alpha):g} %"
+    return [
+        (
+            "change: head over base, the center of the replicates' medians of paired log ratios, above its interval; "
+            f"all intervals of a report hold together, whenever the run stopped, with {level}."
+        ),
+        "sees: the change that these replicates would have found nine times in ten. n: replicates x pairs of steps.",
+    ]
+
+
+def facts(item: ComparedVariant) -> list[str]:
+    """Returns the exact metrics that differ: facts, without statistics."""
+    return [f"{fact.metric}: {_value(fact, fact.base)} -> {_value(fact, fact.head)}" for fact in item.facts]
+
+
+def notes(item: ComparedVariant) -> list[str]:
+    """Returns what a verdict's word alone would hide."""
+    return [f"{found.metric}: {found.verdict.note}" for found in item.rows if found.verdict.note]
+
+
+def version(side: Version) -> str:
+    """Returns a version's name and commit."""
+    commit = side.commit[:10]
+    name = "" if side.commit.startswith(side.name) else f"{one_line(side.name)} "
+    return f"{name}({commit}{', with uncommitted changes' if side.dirty else ''})"
+
+
+def reproduce(report: Report) -> str:
+    """Returns the command that does it again."""
+    run = report.run
+    head = [] if run.head.dirty or run.head.name == "working tree" else [run.head.commit[:10]]
+    variants = [str(item.duet.variant) for item in report.variants]
+    words: Sequence[str] = ["stepbench", "compare", run.base.commit[:10], *(head or ["."]), *variants]
+    return shlex.join(words)
+
+
+def _isolation(report: Report) -> str:
+    reasons = {(item.duet.isolation, item.duet.because) for item in report.variants if item.rows}
+    named = [
+        "both versions in one process, step against step"
+        if isolation == "module"
+        else f"a process for each version, step against step, because {one_line(because or 'it was asked for')}"
+        for isolation, because in sorted(reasons, key=str)
+    ]
+    return "; ".join(named) or "nothing was measured"
+
+
+def _value(fact: Fact, value: float | None) -> str:
+    if value is None:
+        return "none"
+    metric = METRICS.get(fact.metric)
+    unit = "B" if metric is None else metric.unit.removesuffix("count")
+    # A difference of one in a million is a fact too: nothing is rounded.
+    return f"{value:,.10g} {unit}".strip()
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"

@@ -1,0 +1,200 @@
+"""`stepbench compare`: two commits measured against each other, with a verdict for every variant and phase."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.analyze import comparison as analysis
+from bench.analyze.verdict import Rule
+from bench.data.duet import Duet, SideName, Version
+from bench.data.protocol import Protocol
+from bench.data.variant import Variant
+from bench.errors import InvalidRepository, NothingMeasured, StepbenchError
+from bench.plugin import Registry
+from bench.report.comparison import document, html, markdown, terminal
+from bench.run import compare, snapshot
+from bench.run.select import select
+from bench.run.version import separate_because, version
+
+from . import output
+from .catalog import DEFAULT as DEFAULT_CATALOG
+from .catalog import choose
+
+MAIN_JOB = "pr"
+REGRESSION, INCONCLUSIVE = 1, 5
+
+
+@click.command("compare")
+@click.argument("base")
+@click.argument("head", required=False)
+@click.argument("selection", nargs=-1, metavar="[SELECT]...")
+@click.option("--repo", default=".", show_default=True, metavar="PATH", help="A folder of the repository.")
+@click.option(
+    "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file with register(registry); repeatable."
+)
+@click.option("--path", metavar="FOLDER", help="Import root inside the repository.  [default: src, or its top]")
+@click.option("--set", "set_name", metavar="NAME", help="A set of suites/catalog.py, to which SELECT is applied.")
+@click.option("--catalog", metavar="PATH", help="Another file with SETS.  [default: suites/catalog.py]")
+@click.option("--batch", type=int, metavar="N", help="Batch size of every variant.")
+@click.option("--threads", type=int, default=1, show_default=True, metavar="N", help="Intra-op threads.")
+@click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N, of every variant.")
+@click.option("--data", default="digits", show_default=True, metavar="SOURCE", help="As in stepbench measure.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of models and batches.")
+@click.option(
+    "--budget", type=float, default=30.0, show_default=True, metavar="SECONDS", help="At most so long a variant."
+)
+@click.option("--workers", type=int, default=4, show_default=True, metavar="N", help="Processes that take turns.")
+@click.option(
+    "--isolation",
+    type=click.Choice(["auto", "module", "process"]),
+    default="auto",
+    show_default=True,
+    help="Both versions in one process, or a process for each; auto takes one wherever that is valid.",
+)
+@click.option("--threshold", type=float, default=0.005, show_default=True, help="Smallest change worth a verdict.")
+@click.option("--margin", type=float, default=0.01, show_default=True, help="Largest change that counts as none.")
+@click.option("--alpha", type=float, default=0.01, show_default=True, help="Risk that any verdict is wrong.")
+@click.option("--conclusive", is_flag=True, help="Exit with 5 where a step is inconclusive.")
+@click.option("--json", metavar="PATH", help="Write verdicts and raw samples as a document with a schema version.")
+@click.option("--markdown", metavar="PATH", help="Write the report for a pull request.")
+@click.option("--html", metavar="PATH", help="Write a page with the replicates' ratios as pictures.")
+def command(
+    base: str, head: str | None, selection: tuple[str, ...], repo: str, plugins: tuple[str, ...], **given: Any
+) -> int:
+    """Measure two commits against each other: slower, faster, equivalent or inconclusive?
+
+    BASE and HEAD are names of commits; HEAD is the working tree, with its uncommitted changes, when it is left out or
+    is a dot. SELECT picks variants as in `stepbench measure`; without any, the set `pr` or, without a catalog, every
+    combination of what the two versions register.
+
+    Both versions are loaded side by side in each of several processes and take single steps in turn. Each replicate
+    imports and builds both anew, in an order that is drawn by lot. Measuring ends as soon as a verdict stands for the
+    step and every phase, at the latest after --budget.
+
+    \b
+    Examples:
+      stepbench compare main
+      stepbench compare v1.2 main 'resnet20/eva*'
+      stepbench compare HEAD~1 . vit/eva --budget 60 --markdown report.md
+      stepbench compare main --repo ../other --path src --plugin ../other/bench_parts.py
+
+    \b
+    Exit codes:
+      0 nothing is slower  1 a step or phase is slower  2 wrong usage  3 a variant failed
+      4 nothing was measured  5 a step is inconclusive and --conclusive was given
+    """
+    output.check(given)
+    rule = Rule(threshold=given["threshold"], margin=given["margin"], alpha=given["alpha"])
+    folder = snapshot.top_level(Path(repo))
+    doubtful = None
+    if head not in {None, "."} and not snapshot.is_commit(folder, str(head)):
+        doubtful, selection, head = head, (str(head), *selection), None
+    sides = (
+        _version("base", folder, base, given["path"], plugins),
+        _version("head", folder, head or ".", given["path"], plugins),
+    )
+    plan = compare.Plan(
+        base=sides[0],
+        head=sides[1],
+        protocol=Protocol(data=given["data"], seed=given["seed"], budget_s=given["budget"], workers=given["workers"]),
+        threads=given["threads"],
+        device=given["device"] or "cpu",
+        isolation=given["isolation"],
+        separate=separate_because(*sides),
+    )
+    with compare.Comparison(plan) as comparison:
+        variants = _selected(comparison.registry(), folder, given, selection, doubtful)
+        duets, interrupted = _measure(comparison, variants, rule)
+        run = compare.describe(comparison)
+    snapshot.clean(folder)
+    report = analysis.report(run, duets, rule, len(variants))
+    output.write_all(given, {"json": document.render, "markdown": markdown.render, "html": html.render}, report)
+    click.echo(terminal.render(report, width=output.width(), color=output.color()))
+    return 130 if interrupted else _exit_code(report, conclusive=given["conclusive"])
+
+
+def _version(side: SideName, folder: Path, name: str, path: str | None, plugins: Sequence[str]) -> Version:
+    copy = snapshot.of_working_tree(folder, side) if name == "." else snapshot.of_commit(folder, name, side)
+    return version(side, copy, folder, path, plugins)
+
+
+def _selected(
+    registry: Registry, folder: Path, given: dict[str, Any], selection: Sequence[str], doubtful: str | None
+) -> list[Variant]:
+    """Returns the variants; `doubtful` is what stands in HEAD's place and is no commit."""
+    axes = {axis: given[axis] for axis in ("batch", "threads", "device")}
+    listed = None
+    if given["set_name"] or given["catalog"]:
+        listed = choose(given["catalog"], given["set_name"] or MAIN_JOB)
+    elif not selection and (folder / DEFAULT_CATALOG).is_file():
+        listed = choose(str(folder / DEFAULT_CATALOG), MAIN_JOB)
+    try:
+        variants = select(registry, selection or (() if listed else ("*",)), listed, axes)
+    except StepbenchError as error:
+        if doubtful is None:
+            raise
+        raise InvalidRepository(f"{doubtful!r} is no commit, and no selection either: {error}") from error
+    if not variants:
+        raise NothingMeasured("the selection is empty; `stepbench list` shows what there is")
+    return variants
+
+
+def _measure(comparison: compare.Comparison, variants: Sequence[Variant], rule: Rule) -> tuple[list[Duet], bool]:
+    """Compares variants; an interruption keeps those that are done."""
+    duets: list[Duet] = []
+    with _progress(len(variants), comparison.plan.protocol.budget_s) as advance:
+        try:
+            for variant in variants:
+                decided = functools.partial(analysis.decided, rule=rule, variants=len(variants))
+                duets.append(comparison.compare(variant, decided, advance))
+        except KeyboardInterrupt:
+            done = {duet.variant for duet in duets}
+            rest = [Duet(variant=variant, status="unmeasured") for variant in variants if variant not in done]
+            return duets + rest, True
+    return duets, False
+
+
+def _exit_code(report: analysis.Report, *, conclusive: bool) -> int:
+    words = {row.verdict.word for item in report.variants for row in item.rows}
+    if "slower" in words:
+        return REGRESSION
+    if any(item.duet.status == "failed" for item in report.variants):
+        return output.FAILED
+    if not words:
+        return output.NOTHING
+    unsure = any(item.step is not None and not item.step.verdict.stands for item in report.variants)
+    return INCONCLUSIVE if conclusive and unsure else 0
+
+
+@contextmanager
+def _progress(total: int, budget_s: float) -> Iterator[compare.Progress]:
+    """Shows a bar on a terminal and nothing elsewhere; a variant that is decided early makes it jump."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task("starting", total=total * budget_s)
+        begun: list[Variant] = []
+
+        def advance(variant: Variant, replicates: int, seconds: float) -> None:
+            if variant not in begun:
+                begun.append(variant)
+            done = (len(begun) - 1) * budget_s + min(seconds, budget_s)
+            bar.update(task, completed=done, description=f"{variant}: {replicates} replicates")
+
+        yield advance
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(standalone_mode=False))
