@@ -26,6 +26,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def compare(session: nox.Session) -> None:
+    """Measure two commits against each other: nox -s compare -- main, or -- v1 v2 'resnet20/eva*'."""
+    install(session)
+    session.run("stepbench", "compare", *session.posargs, success_codes=[0, 1, 5])
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, or those given after --: nox -s tests -- tests/lowbit -k eva."""
     install(session, "tests")

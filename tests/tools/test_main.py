@@ -16,7 +16,7 @@ def modules_after(*arguments):
     return done.stdout, set(done.stderr.splitlines())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["measure", "--help"], ["report"], ["list"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["measure", "--help"], ["compare", "--help"], ["report"], ["list"]])
 def test_commands_that_need_no_torch_do_not_import_it(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, modules = modules_after(*arguments)
@@ -31,7 +31,7 @@ def test_help_names_every_command_and_the_exit_codes(stepbench):
         assert word in out
 
 
-@pytest.mark.parametrize("command", ["measure", "report", "list"])
+@pytest.mark.parametrize("command", ["measure", "compare", "report", "list"])
 def test_the_examples_of_a_help_text_keep_their_lines(stepbench, command):
     _, out, _ = stepbench(command, "--help")
     assert "\\b" not in out
