@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.analyze.comparison import ComparedVariant, Judged, Report
+from bench.analyze.comparison import Judged, Report
 from bench.analyze.verdict import Word
 from bench.report.comparison import words
 from bench.report.footnotes import footnotes
@@ -20,31 +20,28 @@ def render(report: Report, *, width: int, color: bool) -> str:
     line = words.headline(report)
     items = words.ordered(report)
     marks = footnotes(items)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("variant", overflow="fold", min_width=20)
-    for head in (*words.COLUMNS, "sees", "n"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("variant", overflow="fold", min_width=14)
+    for head in words.COLUMNS:
         table.add_column(head, justify="right", overflow="fold")
-    others: list[Text] = []
+    table.add_column("sees\nn", justify="right", no_wrap=True, min_width=7)
+    below: list[Text] = []
     for item, numbers in zip(items, marks.marks, strict=True):
         name = Text(str(item.duet.variant))
-        if numbers:
-            name.append(f" [{','.join(map(str, numbers))}]", style="dim")
+        below += [Text.assemble(name, ": ", (fact, "magenta")) for fact in words.facts(item)]
+        below += [Text.assemble(name, ": ", (note, "dim")) for note in words.notes(item)]
         if not item.rows:
-            style = "red" if item.duet.failure else "dim"
-            others.append(Text.assemble(name, " ", (words.status(item), style)))
+            below.append(Text.assemble(name, ": ", (words.status(item), "red" if item.duet.failure else "dim")))
             continue
-        table.add_row(
-            _with_details(name, item),
-            *(_cell(words.row(item, metric)) for metric in words.COLUMNS),
-            words.detectable(item.rows[0].verdict),
-            words.replicates(item),
-        )
+        label = Text.assemble(name, (f" [{','.join(map(str, numbers))}]" if numbers else "", "dim"))
+        sees = Text.assemble(words.detectable(item.rows[0].verdict), "\n", (words.replicates(item), "dim"))
+        table.add_row(label, *(_cell(words.row(item, metric)) for metric in words.COLUMNS), sees)
     return to_string(
         [
             Text(line.text, style=STYLES[line.word] if line.word != "equivalent" else "bold"),
             *(Text(text, style="dim") for text in words.heading(report)),
             *([table] if table.rows else []),
-            *others,
+            *below,
             *(Text(text, style="dim") for text in words.legend(report)),
             *(Text(f"[{number}] {note}", style="yellow") for number, note in enumerate(marks.notes, 1)),
             Text(f"again: {words.reproduce(report)}", style="dim"),
@@ -55,18 +52,12 @@ def render(report: Report, *, width: int, color: bool) -> str:
     )
 
 
-def _with_details(name: Text, item: ComparedVariant) -> Text:
-    for fact in words.facts(item):
-        name.append(f"\n  {fact}", style="magenta")
-    for note in words.notes(item):
-        name.append(f"\n  {note}", style="dim")
-    return name
-
-
 def _cell(judged: Judged | None) -> Text:
     if judged is None:
         return Text("")
     verdict = judged.verdict
     return Text.assemble(
-        (f"{words.change(verdict)} {verdict.word}", STYLES[verdict.word]), "\n", (words.interval(verdict), "dim")
+        (f"{verdict.word}\n{words.change(verdict)}", STYLES[verdict.word]),
+        "\n",
+        (words.interval(verdict).removesuffix(" %"), "dim"),
     )

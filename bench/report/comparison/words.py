@@ -49,7 +49,7 @@ def interval(verdict: Verdict) -> str:
     """Returns the interval of the change."""
     if verdict.low is None or verdict.high is None:
         return "unbounded"
-    return f"{percent(verdict.low - 1)} to {percent(verdict.high - 1)}"
+    return f"{percent(verdict.low - 1).removesuffix(' %')} to {percent(verdict.high - 1)}"
 
 
 def detectable(verdict: Verdict) -> str:

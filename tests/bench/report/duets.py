@@ -51,7 +51,7 @@ def duet(model="resnet20", *, step=0.0, optimize=0.0, noise=0.004, order=0.0, co
             own = optimize if phase == "optimize" else 0.0
             factor = (1 + step) * (1 + own) * np.exp(place + generator.normal(0, noise))
             base = seconds * (1 + 0.001 * np.arange(3))
-            samples["base"][phase], samples["head"][phase] = tuple(base), tuple(base * factor)
+            samples["base"][phase], samples["head"][phase] = tuple(base.tolist()), tuple((base * factor).tolist())
         for side in samples.values():
             side["step"] = tuple(map(sum, zip(*(side[phase] for phase in SECONDS), strict=True)))
         replicates.append(
