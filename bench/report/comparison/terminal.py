@@ -20,11 +20,11 @@ def render(report: Report, *, width: int, color: bool) -> str:
     line = words.headline(report)
     items = words.ordered(report)
     marks = footnotes(items)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("variant", overflow="fold", min_width=14)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("variant", overflow="fold")
     for head in words.COLUMNS:
         table.add_column(head, justify="right", overflow="fold")
-    table.add_column("sees\nn", justify="right", no_wrap=True, min_width=7)
+    table.add_column("sees\nn", justify="right", overflow="fold", width=7)
     below: list[Text] = []
     for item, numbers in zip(items, marks.marks, strict=True):
         name = Text(str(item.duet.variant))
@@ -56,8 +56,5 @@ def _cell(judged: Judged | None) -> Text:
     if judged is None:
         return Text("")
     verdict = judged.verdict
-    return Text.assemble(
-        (f"{verdict.word}\n{words.change(verdict)}", STYLES[verdict.word]),
-        "\n",
-        (words.interval(verdict).removesuffix(" %"), "dim"),
-    )
+    change = f"{verdict.word}\n{words.change(verdict)}\n"
+    return Text.assemble((change, STYLES[verdict.word]), (words.interval(verdict).removesuffix(" %"), "dim"))
