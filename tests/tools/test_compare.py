@@ -52,7 +52,7 @@ class Descent(torch.optim.SGD):
                 for parameter in group["params"]:
                     parameter.sub_(parameter.grad, alpha=group["lr"] / {rounds})
 """
-QUICK = ("--budget", "8", "--workers", "2")
+QUICK = ("--budget", "60", "--workers", "2")
 
 
 def toys(rounds=1, name="descent", setup="pass", folder=""):
@@ -84,7 +84,7 @@ def compared(stepbench, tmp_path):
 def test_a_slowed_commit_is_slower_where_it_is_slowed_and_exits_with_1(repository, compared, tmp_path):
     repo = repository(toys())
     base = repo.commit()
-    repo.write(toys(rounds=8))
+    repo.write(toys(rounds=30))
     head = repo.commit()
     page, markdown = tmp_path / "page.html", tmp_path / "report.md"
     code, out, _, document = compared(
@@ -104,11 +104,11 @@ def test_a_slowed_commit_is_slower_where_it_is_slowed_and_exits_with_1(repositor
     assert {replicate["worker"] for replicate in variant["replicates"]} == {0, 1}
     facts = {fact["metric"]: (fact["base"], fact["head"]) for fact in variant["facts"]}
     # Each of four parameters takes one more operation a round.
-    assert facts["optimize.operations"][1] - facts["optimize.operations"][0] == 7 * 4
+    assert facts["optimize.operations"][1] - facts["optimize.operations"][0] == 29 * 4
 
 
 def test_the_other_way_round_is_faster_and_exits_with_0(repository, compared):
-    repo = repository(toys(rounds=8))
+    repo = repository(toys(rounds=30))
     base = repo.commit()
     repo.write(toys())
     code, out, _, document = compared(repo, base, "net/descent")  # the working tree, not committed
@@ -171,7 +171,7 @@ def test_a_src_layout_and_a_plugin_file_of_the_repository(repository, compared):
     parts = files.pop("src/toys/plugin.py")
     repo = repository({**files, "pyproject.toml": "", "bench parts.py": parts})
     base = repo.commit()
-    repo.write({"src/toys/optimizer.py": OPTIMIZER.format(rounds=8, setup="pass")})
+    repo.write({"src/toys/optimizer.py": OPTIMIZER.format(rounds=30, setup="pass")})
     code, _, _, document = compared(
         repo, base, ".", "net/descent", "--plugin", repo.path / "bench parts.py", "--path", "src"
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,10 +46,27 @@ def test_it_is_decided_when_every_row_stands_and_not_before():
     assert not decided(Duet(variant=Variant(model="a", optimizer="sgd"), status="compared", phases=PHASES), Rule(), 1)
 
 
+def test_a_changed_step_with_a_phase_that_explains_it_is_an_answer_though_others_are_unsure():
+    slow = duet(step=0.1, count=40)
+    noise = np.random.default_rng(1).normal(1, 0.4, (40, 3))
+    replicates = []
+    for replicate, factors in zip(slow.replicates, noise, strict=True):
+        head = dict(replicate.samples["head"])
+        head["forward"] = tuple((np.array(head["forward"]) * factors).tolist())
+        replicates.append(replace(replicate, samples={"base": replicate.samples["base"], "head": head}))
+    assert decided(replace(slow, replicates=tuple(replicates)), Rule(), 1)
+    for at, replicate in enumerate(replicates):
+        head = {**replicate.samples["head"], "step": replicate.samples["base"]["step"]}
+        replicates[at] = replace(replicate, samples={"base": replicate.samples["base"], "head": head})
+    assert not decided(replace(slow, replicates=tuple(replicates)), Rule(), 1)
+
+
 def test_exact_metrics_are_compared_exactly_and_a_peak_is_not():
     counters = {
         "base": Counters(values={"optimize.operations": 97.0, "peak_bytes": 1.0, "loss": 2.5}, state_bytes={"m": 8}),
-        "head": Counters(values={"optimize.operations": 98.0, "peak_bytes": 2.0, "loss": 2.5}, state_bytes={"m": 9}),
+        "head": Counters(
+            values={"optimize.operations": 98.0, "peak_bytes": 2.0, "loss": 2.5000001}, state_bytes={"m": 9}
+        ),
     }
     judged = report(RUN, [duet(counters=counters)], Rule(), 1).variants[0]
     assert [(fact.metric, fact.base, fact.head) for fact in judged.facts] == [
