@@ -57,6 +57,13 @@ def overhead(session: nox.Session) -> None:
 
 
 @nox.session
+def calibrate(session: nox.Session) -> None:
+    """Compare identical or slowed versions again and again: nox -s calibrate -- --effect 0.01, or -- --summary."""
+    install(session)
+    session.run("stepbench", "calibrate", *session.posargs)
+
+
+@nox.session
 def repeatability(session: nox.Session) -> None:
     """Measure one variant twice, twenty times over, and count how often the two intervals overlap."""
     install(session)

@@ -15,6 +15,7 @@ from bench.errors import StepbenchError
 COMMANDS = {
     "measure": "Measure forward, backward and optimize of variants.",
     "compare": "Measure two commits against each other: slower, faster, equivalent?",
+    "calibrate": "Compare identical or slowed versions again and again: how often are verdicts wrong?",
     "report": "Show stored results again, in any format.",
     "list": "List models, optimizers, quantizations, data sources and sets.",
 }

@@ -41,6 +41,15 @@ def log_capital(values: Sequence[float], shift: float = 0.0) -> float:
     return top + math.log(float(np.exp(players - top).mean()))
 
 
+def log_capitals(values: Sequence[float]) -> Array:
+    """Returns the logarithm of the capital after each value: `log_capital` of every beginning, in one pass."""
+    bets = STAKE * np.tanh(np.multiply.outer(LAMBDAS, np.asarray(values, dtype=float)))
+    players = np.concatenate([np.log1p(bets).cumsum(1), np.log1p(-bets).cumsum(1)])
+    top: Array = players.max(0)
+    capitals: Array = top + np.log(np.exp(players - top).mean(0))
+    return capitals
+
+
 def center(values: Sequence[float]) -> float:
     """Returns the Hodges-Lehmann estimate: the median of the means of all pairs of values, each value with itself too.
 

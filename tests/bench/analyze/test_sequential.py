@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analyze.sequential import center, interval, log_capital
+from bench.analyze.sequential import center, interval, log_capital, log_capitals
 
 sizes = st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=30)
 ALPHA = 0.01
@@ -91,6 +91,13 @@ def test_an_interval_holds_its_estimate(values):
     bounds = interval(values, ALPHA)
     if bounds is not None:
         assert bounds[0] <= center(values) <= bounds[1]
+
+
+@given(sizes)
+def test_the_capitals_of_all_beginnings_are_those_of_each(values):
+    capitals = log_capitals(values)
+    assert capitals[-1] == pytest.approx(log_capital(values), abs=1e-9)
+    assert capitals[0] == pytest.approx(log_capital(values[:1]), abs=1e-9)
 
 
 def test_few_replicates_know_nothing():

@@ -1,0 +1,90 @@
+"""What trials with a known outcome say of the verdicts: how often they are wrong, and how soon they come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from bench.analyze import sequential
+from bench.analyze.comparison import share
+from bench.analyze.verdict import Rule, Word, judge
+from bench.data.calibration import Trial
+
+LEVEL = 0.95
+Words = dict[str, tuple[Word, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """How many of some trials have a property, with the binomial interval of Clopper and Pearson."""
+
+    hits: int
+    trials: int
+    low: float
+    high: float
+
+
+def count(outcomes: Sequence[bool]) -> Share:
+    """Returns how many trials had a property."""
+    if not outcomes:
+        return Share(hits=0, trials=0, low=0.0, high=1.0)
+    bounds = binomtest(sum(outcomes), len(outcomes)).proportion_ci(LEVEL, method="exact")
+    return Share(hits=sum(outcomes), trials=len(outcomes), low=float(bounds.low), high=float(bounds.high))
+
+
+def verdicts(trial: Trial, rule: Rule, variants: int = 1) -> Words:
+    """Returns for each metric the first verdict that stood, and after how many seconds; looked at after each replicate.
+
+    A metric without one is inconclusive after all of them.
+    """
+    found: Words = {}
+    for metric, values in trial.log_ratios.items():
+        alpha = share(rule, metric, len(trial.phases), variants)
+        found[metric] = "inconclusive", trial.seconds[-1]
+        for look in range(1, len(values) + 1):
+            verdict = judge(values[:look], rule, alpha)
+            if verdict.stands:
+                found[metric] = verdict.word, trial.seconds[look - 1]
+                break
+    return found
+
+
+def false_alarm(words: Words) -> bool:
+    """Says whether identical versions were called slower or faster in any row."""
+    return any(word in {"slower", "faster"} for word, _ in words.values())
+
+
+def said_within(words: Words, metric: str, word: Word, seconds: float) -> bool:
+    """Says whether a verdict on a metric came in time."""
+    said, after = words[metric]
+    return said == word and after <= seconds
+
+
+def reports(trials: Sequence[Trial], rule: Rule, *, variants: int, times: int, seed: int = 0) -> Share:
+    """Simulates reports of several variants from trials of identical versions, and counts those with a false alarm.
+
+    Each report draws its trials and tosses the coins again that decided who was built first: what a version's place
+    did to a replicate stays, its sign is drawn anew.
+    """
+    generator = np.random.default_rng(seed)
+    outcomes = []
+    for _ in range(times):
+        drawn = (trials[at] for at in generator.integers(len(trials), size=variants))
+        outcomes.append(any(_alarms_when_tossed(trial, rule, variants, generator) for trial in drawn))
+    return count(outcomes)
+
+
+def _alarms_when_tossed(trial: Trial, rule: Rule, variants: int, generator: np.random.Generator) -> bool:
+    """Says whether any look at any row excludes no change and finds it relevant, also after another verdict stood."""
+    signs = generator.choice((-1.0, 1.0), len(trial.seconds))
+    for metric, values in trial.log_ratios.items():
+        tossed = signs * values
+        bound = -math.log(share(rule, metric, len(trial.phases), variants))
+        looks = np.flatnonzero(sequential.log_capitals(tossed.tolist()) >= bound)
+        if any(abs(math.expm1(sequential.center(tossed[: look + 1].tolist()))) >= rule.threshold for look in looks):
+            return True
+    return False

@@ -1,0 +1,63 @@
+"""A version that is slower by a known amount of work: what calibration measures versions against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.data.duet import Version
+
+# One unit of work is a product of 48x48 matrices: some 15 microseconds of arithmetic, and no memory to speak of.
+_SIZE = 48
+_SOURCE = '''"""The plug-ins of a version, whose optimizers do {extra} more units of work in each step."""
+
+import importlib
+
+import torch
+
+from bench.plugin import Registry
+
+EXTRA = {extra}
+
+
+def register(registry):
+    inner = Registry()
+    for name in {plugins!r}:
+        importlib.import_module(name).register(inner)
+    for kind in ("model", "quantization", "data"):
+        for part in inner.parts(kind):
+            getattr(registry, kind)(part.name, **part.options)(part.factory)
+    for part in inner.parts("optimizer"):
+        registry.optimizer(part.name)(slowed(part.factory))
+
+
+def slowed(factory):
+    def make(module):
+        optimizer = factory(module)
+        step, work = optimizer.step, torch.full(({size}, {size}), 1.0 / {size})
+
+        def slower_step(closure=None):
+            for _ in range(EXTRA):
+                torch.mm(work, work)
+            return step(closure)
+
+        optimizer.step = slower_step
+        return optimizer
+
+    return make
+'''
+
+
+def handicapped(version: Version, extra: int, folder: Path) -> Version:
+    """Returns a version whose optimizers do extra work in each step; its plug-in file is written to a folder.
+
+    Both sides of a trial come by this door, the one that does nothing extra too, so that they differ in a number only.
+    """
+    path = folder / f"{version.side}_{extra}.py"
+    path.write_text(_SOURCE.format(extra=extra, plugins=_modules(version.plugins), size=_SIZE), encoding="utf-8")
+    return replace(version, plugins=(str(path),))
+
+
+def _modules(plugins: Sequence[str]) -> list[str]:
+    return [plugin for plugin in plugins if not plugin.endswith(".py")]
