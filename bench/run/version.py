@@ -66,8 +66,8 @@ def separate_because(base: Version, head: Version) -> str | None:
     """
     needs = [_needs(Path(side.root)) for side in (base, head)]
     if needs[0] != needs[1]:
-        differ = sorted(set(needs[0]) ^ set(needs[1]))
-        return f"the versions depend on different packages ({', '.join(differ[:3])})"
+        differ = ", ".join(sorted(set(needs[0]) ^ set(needs[1]))[:3])
+        return f"the versions depend on different packages, and both ran with those of this environment ({differ})"
     for side in (base, head):
         for place in side.paths:
             for pattern in _EXTENSIONS:
