@@ -17,8 +17,6 @@ from bench.data.metric import STEP
 # The step is what people ask for first, the phases where to look: half of alpha is for steps, half for phases.
 STEP_SHARE = 0.5
 LEAST_FOR_ORDER = 8
-# Where memory is aligned otherwise, sums are taken in another order: the same code gives a loss that differs by this.
-LOSS_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,19 +140,11 @@ def _facts(duet: Duet) -> tuple[Fact, ...]:
         return ()
     base, head = (_exact(duet.counters[side]) for side in SIDES)
     found = (Fact(metric=name, base=base.get(name), head=head.get(name)) for name in dict.fromkeys((*base, *head)))
-    return tuple(fact for fact in found if _differs(fact))
-
-
-def _differs(fact: Fact) -> bool:
-    if fact.metric == "loss" and fact.base is not None and fact.head is not None:
-        return not math.isclose(fact.base, fact.head, rel_tol=LOSS_TOLERANCE)
-    return fact.base != fact.head
+    return tuple(fact for fact in found if fact.base != fact.head)
 
 
 def _exact(counters: Counters) -> dict[str, float | None]:
-    # A peak is what the allocator did, not what the code asked for: it moves by a little from process to process.
-    values = {name: value for name, value in counters.values.items() if name != "peak_bytes"}
-    return values | {f"state {part}": float(size) for part, size in counters.state_bytes.items()}
+    return counters.values | {f"state {part}": float(size) for part, size in counters.state_bytes.items()}
 
 
 def _order(replicates: Sequence[DuetReplicate]) -> tuple[float, float, float] | None:

@@ -6,6 +6,7 @@ import datetime as dt
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -148,13 +149,15 @@ class Comparison:
 
     def _counted(self, variant: Variant) -> Duet:
         duet = Duet(variant=variant, status="compared")
-        both = self.because is None
         counters: dict[SideName, Counters] = {}
-        # Counting times nothing: the two sides do it at the same time, in two processes where there are two.
-        hosts = dict(zip(SIDES, (self._workers * 2)[: len(SIDES)] if both else self._workers, strict=True))
-        found: dict[SideName, DuetAnswer] = {}
-        for side, host in hosts.items():
-            found[side] = self._ask(host, DuetRequest(do="count", variant=variant, side=side))
+        # Counting times nothing: where there are two workers, the two sides do it at the same time.
+        hosts = dict(zip(SIDES, (self._workers * 2)[: len(SIDES)], strict=True))
+        with ThreadPoolExecutor(min(len(hosts), len(self._workers))) as threads:
+            asked = {
+                side: threads.submit(self._ask, host, DuetRequest(do="count", variant=variant, side=side))
+                for side, host in hosts.items()
+            }
+            found = {side: answer.result() for side, answer in asked.items()}
         caveats = []
         for side, answer in found.items():
             if answer.exact is None:

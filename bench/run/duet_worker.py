@@ -5,11 +5,9 @@ Started as `python -m bench.run.duet_worker SETTINGS` with DuetSettings as JSON,
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import torch
@@ -27,28 +25,20 @@ from bench.run.isolation import Isolation, Side, isolated, shared_names
 from bench.run.load import describe
 from bench.run.measure import phased, spans
 from bench.run.probe import environment
-from bench.run.worker import die_with_parent, take_over_pipes
+from bench.run.serving import serve
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serves jobs from standard input until it ends."""
-    die_with_parent()
-    jobs, answers = take_over_pipes()
-    warnings.simplefilter("ignore")
-    settings = msgspec.json.decode(arguments[0], type=DuetSettings)
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    # torch puts off importing its compiler until the first optimizer is made, which must not be inside a replicate.
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).zero_grad()
+    return serve(DuetRequest, lambda: _worker(msgspec.json.decode(arguments[0], type=DuetSettings)))
+
+
+@contextmanager
+def _worker(settings: DuetSettings) -> Iterator[DuetWorker]:
+    # Before a side is imported: what is loaded by then is what the instrument needs.
     shared = [name for version in settings.versions for name in shared_names(version)]
     with isolated([Side(version) for version in settings.versions]) as isolation:
-        worker = DuetWorker(settings, isolation, shared)
-        # What torch is made of stays: collecting what replicates leave behind must not go through all of it.
-        gc.freeze()
-        for line in jobs:
-            answer = worker.answer(msgspec.json.decode(line, type=DuetRequest))
-            answers.write(msgspec.json.encode(answer).decode() + "\n")
-            answers.flush()
-    return 0
+        yield DuetWorker(settings, isolation, shared)
 
 
 class DuetWorker:
@@ -62,7 +52,6 @@ class DuetWorker:
 
     def answer(self, job: DuetRequest) -> DuetAnswer:
         """Does a job; what goes wrong in it becomes part of the answer."""
-        self.at: SideName | None = job.side
         try:
             return self._do(job)
         except LeakFound as leak:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch._C._profiler import _EventType
 
 from bench.run.build import Step
+from bench.run.measure import quiet_collector
 
 
 def peak_bytes(step: Step, index: int = 0) -> int:
     """Returns the highest number of bytes allocated inside one step above those allocated before it.
 
-    On the CPU this is the running sum of the allocator's events as torch.profiler records them; on CUDA it is
-    the allocator's own peak.
+    On the CPU this is what the step's own allocations hold at once, as torch.profiler records them; on CUDA it is the
+    allocator's own peak, from which what the step frees of earlier memory is taken off.
     """
     device = torch.device(step.variant.device)
     step.zero_grad()
@@ -24,14 +27,34 @@ def peak_bytes(step: Step, index: int = 0) -> int:
         step.run(index)
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    # What the collector frees inside of the step was not the step's.
+    with quiet_collector(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         step.run(index)
-    results = profile.profiler.kineto_results
-    events = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for _, change in sorted(events, key=lambda event: event[0]):
-        held += change
-        peak = max(peak, held)
+    return _highest(profile.profiler.kineto_results.experimental_event_tree())
+
+
+def _highest(roots: Sequence[Any]) -> int:
+    """Returns the most bytes that allocations in a tree of events hold at once.
+
+    A block that is freed without having been allocated in the tree is left out: of one from before the profiler does
+    not know the size, or knows that of an older block at the same address, so that the sum would be another each time.
+    """
+    events, found = list(roots), []
+    while events:
+        event = events.pop()
+        events.extend(event.children)
+        if event.tag == _EventType.Allocation:
+            found.append((event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size))
+    held: dict[int, int] = {}
+    total = peak = 0
+    for _, address, size in sorted(found, key=lambda allocation: allocation[0]):
+        if size > 0:
+            held[address] = size
+            total += size
+        else:
+            total -= held.pop(address, 0)
+        peak = max(peak, total)
     return peak
 
 

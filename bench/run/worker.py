@@ -6,18 +6,10 @@ OpenMP wait policy in its environment: both are read when torch is imported, and
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import math
-import os
 import random
-import signal
 import sys
-import warnings
-from typing import TextIO
-
-import msgspec
-import torch
+from contextlib import nullcontext
 
 from bench.data.measurement import Caveat, Replicate
 from bench.data.variant import Variant
@@ -31,27 +23,12 @@ from bench.run.load import describe, load
 from bench.run.measure import take
 from bench.run.messages import Answer, Request
 from bench.run.probe import environment
-
-_PR_SET_PDEATHSIG = 1
+from bench.run.serving import serve
 
 
 def main(arguments: list[str]) -> int:
     """Serves jobs from standard input until it ends."""
-    die_with_parent()
-    jobs, answers = take_over_pipes()
-    # What plug-ins warn about is theirs to fix; it must not fill the pipe of a process that measures.
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    worker = Worker(int(arguments[0]), load(arguments[1:]))
-    # torch puts off importing its compiler until the first optimizer is made, which must not be inside a replicate.
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    # What torch is made of stays: collecting what replicates leave behind must not go through all of it each time.
-    gc.freeze()
-    for line in jobs:
-        answer = worker.answer(msgspec.json.decode(line, type=Request))
-        answers.write(msgspec.json.encode(answer).decode() + "\n")
-        answers.flush()
-    return 0
+    return serve(Request, lambda: nullcontext(Worker(int(arguments[0]), load(arguments[1:]))))
 
 
 class Worker:
@@ -119,23 +96,6 @@ class Worker:
             ),
             caveats=caveats,
         )
-
-
-def take_over_pipes() -> tuple[TextIO, TextIO]:
-    """Moves the pipes to descriptors of their own, so that a plug-in's print cannot be taken for an answer."""
-    jobs, answers = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return os.fdopen(jobs, encoding="utf-8"), os.fdopen(answers, "w", encoding="utf-8")
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to end this process with its parent: a kill of the command leaves no orphan that computes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -78,10 +78,16 @@ class Eva(MixedStateOptimizer):
                 raise ValueError(f"{name}={value!r}: must be {allowed}")
         self.damping, self.kl_clip, self.stat_decay, self.stat_every = damping, kl_clip, stat_decay, stat_every
         self.layers = find_layers(model, exclude)
+        self._optimized: set[torch.Tensor] = set()
         self.grad_scaler = grad_scaler
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
         self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group of parameters, whose layers are preconditioned from the next step on."""
+        super().add_param_group(param_group)
+        self._optimized.update(param_group["params"])
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT001, FBT002 - torch's signature
         """Drops gradients, and what hooks collected with them: a batch that is given up must leave no trace."""
@@ -155,8 +161,7 @@ class Eva(MixedStateOptimizer):
         self, healthy: torch.Tensor | None, unscale: torch.Tensor | None
     ) -> dict[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Blends what the hooks took into the running averages and returns them, in full precision, by weight."""
-        optimized = {parameter for group in self.param_groups for parameter in group["params"]}
-        pairs = {n: pair for n, pair in self.capture.take().items() if self.layers[n].weight in optimized}
+        pairs = {n: pair for n, pair in self.capture.take().items() if self.layers[n].weight in self._optimized}
         if not pairs:
             return {}
         weights = [self.layers[name].weight for name in pairs]
