@@ -16,6 +16,7 @@ from lowbit.optimizers import eva_update
 from lowbit.optimizers.curvature import Capture
 from lowbit.optimizers.eva_layers import find_layers
 from lowbit.optimizers.eva_update import Direction
+from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 
 
@@ -105,7 +106,7 @@ class Eva(MixedStateOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        healthy, unscale, unscale_vectors = self._scaling()
+        healthy, unscale, unscale_vectors = scaling(self, self.grad_scaler)
         fresh = self._renew_statistics(healthy, unscale_vectors)
         owners = {p: group for group in self.param_groups for p in group["params"] if p.grad is not None}
         grads: dict[torch.Tensor, torch.Tensor] = {p: p.grad for p in owners}
@@ -113,25 +114,39 @@ class Eva(MixedStateOptimizer):
             grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
         scale, directions = self._directions(grads, {p: group["lr"] for p, group in owners.items()}, fresh)
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p in grads]
-            if parameters:
-                buffers = self._load_momentum(parameters)
-                if healthy is not None:
-                    # Whether this step counts is known to the device only: it is taken on copies and then chosen.
-                    before, buffers = [p.clone() for p in parameters], [buffer.clone() for buffer in buffers]
-                eva_update.descend(
-                    parameters, [grads[p] for p in parameters], buffers,
-                    lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"],
-                    scale=scale, directions=[directions.get(p) for p in parameters],
-                )  # fmt: skip
-                if healthy is not None:
-                    torch._foreach_copy_(
-                        parameters, [torch.where(healthy, p, old) for p, old in zip(parameters, before, strict=True)]
-                    )
-                self._store_momentum(parameters, buffers, healthy)
+            for parameters in self._portions([p for p in group["params"] if p in grads]):
+                self._descend(group, parameters, grads, healthy, scale, directions)
             group["steps"] += 1
         self._set_capture()
         return loss
+
+    def _portions(self, parameters: list[torch.Tensor]) -> Iterable[list[torch.Tensor]]:
+        """Splits a group's parameters into those that are updated together."""
+        return [parameters] if parameters else []
+
+    def _descend(
+        self,
+        group: dict[str, Any],
+        parameters: list[torch.Tensor],
+        grads: dict[torch.Tensor, torch.Tensor],
+        healthy: torch.Tensor | None,
+        scale: torch.Tensor | None,
+        directions: dict[torch.Tensor, Direction],
+    ) -> None:
+        buffers = self._load_momentum(parameters)
+        if healthy is not None:
+            # Whether this step counts is known to the device only: it is taken on copies and then chosen.
+            before, buffers = [p.clone() for p in parameters], [buffer.clone() for buffer in buffers]
+        eva_update.descend(
+            parameters, [grads[p] for p in parameters], buffers,
+            lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"],
+            scale=scale, directions=[directions.get(p) for p in parameters],
+        )  # fmt: skip
+        if healthy is not None:
+            torch._foreach_copy_(
+                parameters, [torch.where(healthy, p, old) for p, old in zip(parameters, before, strict=True)]
+            )
+        self._store_momentum(parameters, buffers, healthy)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer."""
@@ -140,22 +155,6 @@ class Eva(MixedStateOptimizer):
 
     def _set_capture(self) -> None:
         self.capture.active = self.param_groups[0]["steps"] % self.stat_every == 0
-
-    def _scaling(self) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """Returns whether gradients are finite, and the factors that unscale gradients and output vectors."""
-        found_inf, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
-        healthy = None if found_inf is None else found_inf == 0
-        if scale is not None:
-            return healthy, 1 / scale, 1 / scale
-        if self.grad_scaler is not None and self.grad_scaler.is_enabled():
-            one = torch.ones((), device=self.param_groups[0]["params"][0].device)
-            return healthy, None, 1 / self.grad_scaler.scale(one)
-        if found_inf is not None:
-            raise RuntimeError(
-                "scaler.unscale_(optimizer) was called, but the output gradients that Eva's hooks saw are still "
-                "scaled; give the optimizer grad_scaler=scaler"
-            )
-        return None, None, None
 
     def _renew_statistics(
         self, healthy: torch.Tensor | None, unscale: torch.Tensor | None

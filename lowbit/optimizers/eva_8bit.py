@@ -7,7 +7,7 @@ using the dequantized average would take all of it, for no less memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +18,11 @@ from lowbit.optimizers.eva import Eva
 
 # As in bitsandbytes and torchao: below this a tensor is cheaper to keep than to encode.
 SMALLEST = 4096
+# Elements whose momentum is in full precision at one time. What is decoded, changed and encoded in pieces of a few MB
+# stays in the caches and in memory that the process has already; taken all at once, the buffers of a model of ten
+# million parameters went back to the system in each step, and a third of the optimizer's time was spent on getting
+# their pages anew.
+PORTION = 1 << 20
 
 
 class Eva8bit(Eva):
@@ -82,6 +87,19 @@ class Eva8bit(Eva):
         keys = [(weight, part) for part in ("a", "g") for weight in weights]
         for (weight, part), code, scale in zip(keys, codes, scales, strict=True):
             _keep(self.state[weight], part, code, scale, healthy)
+
+    def _portions(self, parameters: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+        """Splits parameters, in their order, into those of at most PORTION elements together, or of one tensor."""
+        portion: list[torch.Tensor] = []
+        size = 0
+        for parameter in parameters:
+            if portion and size + parameter.numel() > PORTION:
+                yield portion
+                portion, size = [], 0
+            portion.append(parameter)
+            size += parameter.numel()
+        if portion:
+            yield portion
 
     def _load_momentum(self, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         small = [parameter for parameter in parameters if not self._encodes(parameter)]

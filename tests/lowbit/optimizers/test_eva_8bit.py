@@ -11,6 +11,7 @@ from lowbit.data.digits import digits
 from lowbit.models.autoencoder import Autoencoder
 from lowbit.models.resnet20 import ResNet20
 from lowbit.models.vit import ViT
+from lowbit.optimizers import eva_8bit
 from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
@@ -139,3 +140,16 @@ def test_on_the_host_the_parameters_are_the_same_bit_for_bit(model, every):
     for number, state in results[0][1].items():
         for key, value in state.items():
             assert torch.equal(value, results[1][1][number][key]), key
+
+
+@pytest.mark.parametrize("portion", [1, 20_000])
+def test_taken_in_portions_the_parameters_are_the_same_bit_for_bit(monkeypatch, portion):
+    found = []
+    for size in (1 << 30, portion):
+        monkeypatch.setattr(eva_8bit, "PORTION", size)
+        torch.manual_seed(0)
+        module = ResNet20()
+        steps(module, Eva8bit(module, 1e-3), 3)
+        found.append(list(module.parameters()))
+    for together, apart in zip(*found, strict=True):
+        assert torch.equal(together, apart)
