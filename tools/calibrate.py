@@ -19,6 +19,7 @@ from bench.analyze import calibration, sequential
 from bench.analyze import comparison as analysis
 from bench.analyze.verdict import Rule
 from bench.data.calibration import Trial
+from bench.data.duet import Duet
 from bench.data.metric import STEP
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
@@ -29,7 +30,7 @@ from bench.run.version import version
 
 VARIANTS = ("resnet20/eva/none", "autoencoder/sgd/none", "vit/eva-8bit/none")
 # Enough work to be seen by itself, from which the work for a given effect follows.
-PROBE_EXTRA = 400
+PROBE_EXTRA = 2000
 LIMITS = (10.0, 30.0, 60.0)
 SIMULATED = 500
 
@@ -84,7 +85,7 @@ def command(
             plan = _plan(extra, Path(scratch), Protocol(budget_s=budget, workers=workers))
             for done in range(trials):
                 # New workers for each trial, as two calls of `stepbench compare` would have.
-                trial = replace(_trial(plan, variant), extra=extra, effect=effect, of=of, busy=busy)
+                trial = replace(_trial(plan, variant, of if effect else None), extra=extra, effect=effect, busy=busy)
                 stream.write(msgspec.json.encode(trial) + b"\n")
                 stream.flush()
                 step = calibration.verdicts(trial, Rule())[STEP]
@@ -118,11 +119,19 @@ def _extra(variant: Variant, effect: float, of: str, scratch: Path) -> int:
     return max(1, round(PROBE_EXTRA * effect / cost))
 
 
-def _trial(plan: compare.Plan, variant: Variant) -> Trial:
-    """Takes replicates for the whole budget, whatever they say, so that any rule can be tried on them later."""
+def _trial(plan: compare.Plan, variant: Variant, until: str | None = None) -> Trial:
+    """Takes replicates until a verdict on a metric stands, or for the whole budget.
+
+    Trials of identical versions take all of it, whatever they say, so that any rule can be tried on them later.
+    """
     ends: list[float] = []
+
+    def decided(duet: Duet) -> bool:
+        found = analysis.log_ratios(duet.replicates, until) if until else []
+        return until is not None and calibration.decided(found, Rule(), until, len(duet.phases))
+
     with compare.Comparison(plan) as comparison:
-        duet = comparison.compare(variant, lambda _: False, lambda _, __, seconds: ends.append(seconds))
+        duet = comparison.compare(variant, decided, lambda _, __, seconds: ends.append(seconds))
         run = compare.describe(comparison)
     if duet.failure:
         raise StepbenchError(f"{variant}: {duet.failure}")
@@ -133,8 +142,9 @@ def _trial(plan: compare.Plan, variant: Variant) -> Trial:
         variant=str(variant),
         extra=0,
         effect=0.0,
-        of=STEP,
+        of=until or STEP,
         busy=False,
+        budget_s=plan.protocol.budget_s,
         phases=duet.phases,
         seconds=tuple(ends),
         head_first=tuple(replicate.head_first for replicate in duet.replicates),
@@ -166,9 +176,11 @@ def _summary(trials: list[Trial]) -> str:
     for (name, busy, effect, of), own in sorted(groups.items()):
         change = f"{of} +{100 * effect:g} %" if effect else "none"
         alarms = "" if effect else _share(calibration.count([calibration.false_alarm(words[id(t)]) for t in own]))
-        for limit in LIMITS:
+        longest = max(trial.budget_s for trial in own)
+        for limit in [limit for limit in LIMITS if limit <= longest] or [longest]:
+            able = [t for t in own if t.budget_s >= limit]
             slower, equivalent = (
-                calibration.count([calibration.said_within(words[id(t)], of, word, limit) for t in own])
+                calibration.count([calibration.said_within(words[id(t)], of, word, limit) for t in able])
                 for word in ("slower", "equivalent")
             )
             cells = [f"`{name}`", "yes" if busy else "no", change, f"{limit:g} s", _share(slower), _share(equivalent)]

@@ -58,6 +58,11 @@ def false_alarm(words: Words) -> bool:
     return any(word in {"slower", "faster"} for word, _ in words.values())
 
 
+def decided(log_ratios: Sequence[float], rule: Rule, metric: str, phases: int) -> bool:
+    """Says whether a verdict on a metric stands that a report of one variant would give."""
+    return judge(log_ratios, rule, share(rule, metric, phases, 1)).stands
+
+
 def said_within(words: Words, metric: str, word: Word, seconds: float) -> bool:
     """Says whether a verdict on a metric came in time."""
     said, after = words[metric]

@@ -15,8 +15,9 @@ class Trial:
 
     `extra` is how much of the extra work each step of head does, in units of work; `effect` the relative change of the
     step, or of the phase `of`, that so much work was set to cost. `busy` says whether another core was kept busy.
-    `seconds` is when each replicate ended, since the first began; `log_ratios` holds a value for each replicate by
-    metric, and `head_first` who was built first.
+    `budget_s` is how long it might have taken: with identical code it takes all of that, else it ends with a verdict
+    on `of`. `seconds` is when each replicate ended, since the first began; `log_ratios` holds a value for each
+    replicate by metric, and `head_first` who was built first.
     """
 
     schema: int = TRIAL_SCHEMA
@@ -28,6 +29,7 @@ class Trial:
     effect: float
     of: str
     busy: bool
+    budget_s: float
     phases: tuple[str, ...]
     seconds: tuple[float, ...]
     head_first: tuple[bool, ...]

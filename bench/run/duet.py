@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from bench.data.duet import DuetReplicate, SideName
-from bench.data.metric import STEP
 from bench.data.variant import Variant
 from bench.plugin import Registry, Sampler
 from bench.run import fingerprint
+from bench.run.alternation import Alternation, Player, Turns, choose
 from bench.run.build import Step, build, close, open_data
-from bench.run.clock import Clock, clock_for, now
+from bench.run.clock import clock_for, now
 from bench.run.isolation import Isolation, Side, strangers
-from bench.run.measure import phased, plain, quiet_collector, spans
+from bench.run.measure import quiet_collector
 
 # Pairs of one replicate: with p seconds a pair and s seconds to import, build and warm both sides up, the estimate of a
-# whole comparison is best at about f sqrt(s / p) pairs, f being how much more a pair scatters than a rebuild: 4 to 6 on
-# the machine this was tried on (3 to 5 % against 0.7 %). Fewer than three have no median worth the name.
-PAIR_FACTOR = 4.0
+# whole comparison is best at about f sqrt(s / p) pairs, f being how much more a pair scatters than a rebuild, and flat
+# around it. tests/studies/scatter.py finds an f of 2 to 4; the lower end gives more replicates, and a test by signs
+# needs ten of them before it can say anything. Fewer than three pairs have no median worth the name.
+PAIR_FACTOR = 2.5
 LEAST_PAIRS, MOST_PAIRS = 3, 400
 # A first step makes the optimizer's state and a second one the tables that it is read with. What is left of warming up
 # falls on both sides of a pair alike, so that no more is waited for than a fast step needs to fill the caches.
@@ -36,20 +36,15 @@ class LeakFound(Exception):
     """The two versions are not separate in this process: what they share, and so could change for each other."""
 
 
-@dataclass(kw_only=True)
-class _Player:
-    """One side while it is measured."""
-
-    side: Side
-    step: Step
-    timed: list[tuple[Any, list[Any]]]
-
-
 class Duet:
     """Builds and times variants of the sides in this process."""
 
-    def __init__(self, isolation: Isolation, *, data: str, seed: int, worker: int) -> None:
+    def __init__(
+        self, isolation: Isolation, *, data: str, seed: int, worker: int, alternation: Alternation | None = None
+    ) -> None:
         self.isolation, self.data, self.seed, self.worker = isolation, data, seed, worker
+        # None for the one that suits the step; studies bring their own.
+        self.alternation = alternation
         # Which side is being imported, built or warmed up: what is raised then is that side's fault.
         self.building: SideName | None = None
         self.order = random.Random(f"{seed} {worker}")  # noqa: S311 - an order of steps is no secret
@@ -63,10 +58,10 @@ class Duet:
         first = now()
         places = sorted(self.isolation.sides, key=lambda side: (side.name == "head") != head_first)
         ballast: list[torch.Tensor] = []
-        players: list[_Player] = []
+        players: list[Player] = []
         for side in places:
             ballast += self._ballast(variant.device)
-            players.append(_Player(side=side, step=self.build(side, variant), timed=[]))
+            players.append(Player(side=side, step=self.build(side, variant)))
         self.building = None
         _refuse_strangers(players)
         with quiet_collector():
@@ -74,10 +69,11 @@ class Duet:
             self.building = None
             imported = {player.side.name: len(player.side.claimed) for player in players}
             setup = now() - first
-            self._play(players, clock, warmup, setup)
+            turns = Turns(players=(players[0], players[1]), isolation=self.isolation, order=self.order, clock=clock)
+            self._play(turns, warmup, setup)
         late = tuple(name for p in players for name in p.side.claimed[imported[p.side.name] :])
         samples: dict[SideName, dict[str, tuple[float, ...]]] = {
-            player.side.name: _samples(player, clock) for player in players
+            player.side.name: player.samples(clock) for player in players
         }
         for player in players:
             with self.isolation.inside(player.side):
@@ -127,24 +123,18 @@ class Duet:
         sizes = [self.order.randrange(64, BALLAST_BYTES) for _ in range(BALLAST_BLOCKS)]
         return [torch.empty(size, dtype=torch.uint8, device=device) for size in sizes]
 
-    def _warm_up(self, player: _Player) -> int:
+    def _warm_up(self, player: Player) -> int:
         self.building = player.side.name
         with self.isolation.inside(player.side):
-            return warm_up(player.step)
+            steps, player.seconds = warm_up(player.step)
+            return steps
 
-    def _play(self, players: Sequence[_Player], clock: Clock, index: int, setup: float) -> None:
-        """Alternates single steps, both sides on the same batch and in random order within each pair."""
-        # Phase edges cost nothing where nothing has to be waited for; else whole steps are taken in pairs of their own.
-        kinds = (phased,) if players[0].step.variant.device == "cpu" else (phased, plain)
-        begun = now()
-        pairs = LEAST_PAIRS
-        done = 0
+    def _play(self, turns: Turns, index: int, setup: float) -> None:
+        """Takes as many pairs of steps as are worth it beside what the setup took."""
+        alternation = self.alternation or choose(turns.players)
+        pairs, done, begun = LEAST_PAIRS, 0, now()
         while done < pairs:
-            for kind in kinds:
-                for player in self.order.sample(players, 2):
-                    self.isolation.switch(player.side)
-                    player.timed.append((kind, kind(player.step, clock, index)[1]))
-                index += 1
+            index = alternation(turns, index)
             done += 1
             if done == LEAST_PAIRS:
                 each = (now() - begun) / done
@@ -152,23 +142,18 @@ class Duet:
         self.isolation.switch(None)
 
 
-def warm_up(step: Step) -> int:
-    """Runs first steps and returns how many."""
-    begun, steps = now(), 0
+def warm_up(step: Step) -> tuple[int, float]:
+    """Runs first steps and returns how many, and how long the last of them took."""
+    begun, steps, each = now(), 0, 0.0
     while steps < WARMUP_STEPS or now() - begun < WARMUP_S:
+        started = now()
         step.run(steps)
+        each = now() - started
         steps += 1
-    return steps
+    return steps, each
 
 
-def _samples(player: _Player, clock: Clock) -> dict[str, tuple[float, ...]]:
-    samples = spans(player.step, clock, player.timed)
-    if STEP not in samples:
-        samples |= spans(player.step, clock, [(plain, [marks[0], marks[-1]]) for _, marks in player.timed])
-    return samples
-
-
-def _refuse_strangers(players: Sequence[_Player]) -> None:
+def _refuse_strangers(players: Sequence[Player]) -> None:
     for player in players:
         others = [other.side for other in players if other is not player]
         things = [*player.step.module.modules(), player.step.optimizer, player.step.workload]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +91,23 @@ def plain(step: Step, clock: Clock, index: int) -> tuple[Any, list[Any]]:
     return loss, [start, clock.mark()]
 
 
+def by_phase(step: Step, clock: Clock, index: int) -> Iterator[tuple[Any, Any]]:
+    """Runs a step one phase at a time, zero_grad first, and yields the marks around each: others may run between."""
+    start = clock.mark()
+    step.zero_grad()
+    yield start, clock.mark()
+    start = clock.mark()
+    loss = step.forward(index)
+    yield start, clock.mark()
+    if step.trains:
+        start = clock.mark()
+        step.backward(loss)
+        yield start, clock.mark()
+        start = clock.mark()
+        step.optimize()
+        yield start, clock.mark()
+
+
 Timed = tuple[Callable[..., Any], list[Any]]
 
 
@@ -98,7 +116,8 @@ def spans(step: Step, clock: Clock, timed: Sequence[Timed]) -> dict[str, tuple[f
     samples: dict[str, list[float]] = {}
     for kind, marks in timed:
         names = (STEP,) if kind is plain else ("zero_grad", *step.phases)
-        for name, start, end in zip(names, marks, marks[1:], strict=False):
+        edges = marks if kind is by_phase else itertools.pairwise(marks)
+        for name, (start, end) in zip(names, edges, strict=True):
             wall, cpu = clock.span(start, end)
             samples.setdefault(name, []).append(wall)
             samples.setdefault(f"{name}.cpu", []).append(cpu)

@@ -13,7 +13,7 @@ def trial(effect=0.0, noise=0.005, replicates=40, seed=0):
     values = tuple((generator.normal(effect, noise, replicates)).tolist())
     return Trial(
         created="", host="", commit="", variant="a/b/none", extra=0, effect=effect, of="step", busy=False,
-        phases=("optimize",), seconds=tuple(range(1, replicates + 1)), head_first=(True,) * replicates,
+        budget_s=60.0, phases=("optimize",), seconds=tuple(range(1, replicates + 1)), head_first=(True,) * replicates,
         log_ratios={"step": values, "optimize": values},
     )  # fmt: skip
 
