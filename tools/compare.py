@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from click.core import ParameterSource
 
 from bench.analyze import comparison as analysis
 from bench.analyze.verdict import Rule
@@ -21,16 +19,18 @@ from bench.data.variant import Variant
 from bench.errors import InvalidRepository, NothingMeasured, StepbenchError
 from bench.plugin import Registry
 from bench.report.comparison import document, html, markdown, terminal
-from bench.run import compare, snapshot
+from bench.run import compare, own_environment, snapshot
 from bench.run.select import select
 from bench.run.version import separate_because, version
 
-from . import output
+from . import output, progress
 from .catalog import DEFAULT as DEFAULT_CATALOG
 from .catalog import choose
 
 MAIN_JOB = "pr"
 REGRESSION, INCONCLUSIVE = 1, 5
+# What a command that does it again does not need: what it writes, and what the names of variants say already.
+NOT_REPEATED = frozenset({"json", "markdown", "html", "conclusive", "set_name", "catalog", "batch"})
 
 
 @click.command("compare")
@@ -102,20 +102,29 @@ def command(
         _version("base", folder, base, given["path"], plugins),
         _version("head", folder, head or ".", given["path"], plugins),
     )
-    plan = compare.Plan(
-        base=sides[0],
-        head=sides[1],
-        protocol=Protocol(data=given["data"], seed=given["seed"], budget_s=given["budget"], workers=given["workers"]),
-        threads=given["threads"],
-        device=given["device"] or "cpu",
-        isolation=given["isolation"],
-        separate=separate_because(*sides),
-    )
-    with compare.Comparison(plan) as comparison:
-        variants = _selected(comparison.registry(), folder, given, selection, doubtful)
-        duets, interrupted = _measure(comparison, variants, rule)
-        run = compare.describe(comparison)
+    separate = separate_because(*sides)
+    with progress.bar(None) as show:
+        if separate is not None and given["isolation"] != "module":
+            sides = (_equipped(sides[0], show), _equipped(sides[1], show))
+        plan = compare.Plan(
+            base=sides[0],
+            head=sides[1],
+            protocol=Protocol(
+                data=given["data"], seed=given["seed"], budget_s=given["budget"], workers=given["workers"]
+            ),
+            threads=given["threads"],
+            device=given["device"] or "cpu",
+            isolation=given["isolation"],
+            separate=separate,
+            options=_options(),
+        )
+        show("starting workers")
+        with compare.Comparison(plan) as comparison:
+            variants = _selected(comparison.registry(), folder, given, selection, doubtful)
+            duets, interrupted = _measure(comparison, variants, rule, show)
+            run = compare.describe(comparison)
     snapshot.clean(folder)
+    own_environment.clean()
     report = analysis.report(run, duets, rule, len(variants))
     output.write_all(given, {"json": document.render, "markdown": markdown.render, "html": html.render}, report)
     click.echo(terminal.render(report, width=output.width(), color=output.color()))
@@ -148,18 +157,45 @@ def _selected(
     return variants
 
 
-def _measure(comparison: compare.Comparison, variants: Sequence[Variant], rule: Rule) -> tuple[list[Duet], bool]:
+def _equipped(side: Version, show: progress.Show) -> Version:
+    show(f"installing what {side.name} depends on")
+    return own_environment.equipped(side)
+
+
+def _options() -> tuple[str, ...]:
+    """Returns the options of this call that a command that does it again needs."""
+    context = click.get_current_context()
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and isinstance(parameter, click.Option) and name not in NOT_REPEATED:
+            value = context.params[name]
+            values = value if parameter.multiple else [None if parameter.is_flag else value]
+            words += [word for each in values for word in (parameter.opts[0], each) if word is not None]
+    return tuple(map(str, words))
+
+
+def _measure(
+    comparison: compare.Comparison, variants: Sequence[Variant], rule: Rule, show: progress.Show
+) -> tuple[list[Duet], bool]:
     """Compares variants; an interruption keeps those that are done."""
     duets: list[Duet] = []
-    with _progress(len(variants), comparison.plan.protocol.budget_s) as advance:
-        try:
-            for variant in variants:
-                decided = functools.partial(analysis.decided, rule=rule, variants=len(variants))
-                duets.append(comparison.compare(variant, decided, advance))
-        except KeyboardInterrupt:
-            done = {duet.variant for duet in duets}
-            rest = [Duet(variant=variant, status="unmeasured") for variant in variants if variant not in done]
-            return duets + rest, True
+    budget_s = comparison.plan.protocol.budget_s
+
+    def advance(variant: Variant, replicates: int, seconds: float) -> None:
+        # A variant that is decided early makes the bar jump.
+        done = len(duets) * budget_s + min(seconds, budget_s)
+        show(f"{variant}: {replicates} replicates", done, len(variants) * budget_s)
+
+    try:
+        for variant in variants:
+            decided = functools.partial(analysis.decided, rule=rule, variants=len(variants))
+            duets.append(comparison.compare(variant, decided, advance))
+    except KeyboardInterrupt:
+        done = {duet.variant for duet in duets}
+        rest = [Duet(variant=variant, status="unmeasured") for variant in variants if variant not in done]
+        return duets + rest, True
     return duets, False
 
 
@@ -173,27 +209,6 @@ def _exit_code(report: analysis.Report, *, conclusive: bool) -> int:
         return output.NOTHING
     unsure = any(item.step is not None and not item.step.verdict.stands for item in report.variants)
     return INCONCLUSIVE if conclusive and unsure else 0
-
-
-@contextmanager
-def _progress(total: int, budget_s: float) -> Iterator[compare.Progress]:
-    """Shows a bar on a terminal and nothing elsewhere; a variant that is decided early makes it jump."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda *_: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
-        task = bar.add_task("starting", total=total * budget_s)
-        begun: list[Variant] = []
-
-        def advance(variant: Variant, replicates: int, seconds: float) -> None:
-            if variant not in begun:
-                begun.append(variant)
-            done = (len(begun) - 1) * budget_s + min(seconds, budget_s)
-            bar.update(task, completed=done, description=f"{variant}: {replicates} replicates")
-
-        yield advance
 
 
 if __name__ == "__main__":

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from bench.data.protocol import LEAST_RUN_S, Protocol, default_budget_s
 from bench.data.record import Record
@@ -21,7 +18,7 @@ from bench.run.load import load
 from bench.run.select import select
 from bench.store.jsonl import RecordFile
 
-from . import output
+from . import output, progress
 from .catalog import choose
 
 MAIN_JOB = "pr"
@@ -109,7 +106,14 @@ def command(
     stored: RecordFile | None = None
     interrupted = False
     total = schedule.jobs(run, variants)
-    with _progress(total) as advance:
+    with progress.bar(total, MofNCompleteColumn(), TimeRemainingColumn()) as show:
+        done = 0
+
+        def advance(line: str) -> None:
+            nonlocal done
+            done += not line.startswith("starting")
+            show(line, done)
+
         try:
             with RecordFile(Path(given["results"]), run=run.id, created=run.created) as stored:
                 for record in schedule.measure(run, variants, advance):
@@ -124,30 +128,6 @@ def command(
         click.echo(f"interrupted: {len(records)} of {len(variants)} variants finished and are kept", err=True)
         return 130
     return output.exit_code(records)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[schedule.Progress]:
-    """Shows a bar on a terminal and nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    # Drawing twice a second costs the machine that is being measured next to nothing.
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as bar:
-        task = bar.add_task("starting", total=total)
-
-        def advance(line: str) -> None:
-            bar.update(task, description=line, advance=0 if line.startswith("starting") else 1)
-
-        yield advance
 
 
 if __name__ == "__main__":

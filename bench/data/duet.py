@@ -21,7 +21,8 @@ class Version:
     """One side of a comparison: a commit, or the working tree on top of one (`dirty`), as it was copied to `root`.
 
     `paths` are the folders that are import roots of this version, `plugins` what it registers its parts with: module
-    names, or paths of files.
+    names, or paths of files. A version with an environment of its own has its interpreter in `python` and, in
+    `packages`, what that environment holds beside the running one's: names with versions.
     """
 
     side: SideName
@@ -32,6 +33,7 @@ class Version:
     paths: tuple[str, ...]
     plugins: tuple[str, ...]
     python: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class Duet:
 
 @dataclass(frozen=True, kw_only=True)
 class DuetRun:
-    """What all duets of one comparison share."""
+    """What all duets of one comparison share; `options` are what the command was called with beside names."""
 
     id: str
     created: str
@@ -84,3 +86,4 @@ class DuetRun:
     seed: int
     budget_s: float
     workers: int
+    options: tuple[str, ...] = ()

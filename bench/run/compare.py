@@ -43,6 +43,7 @@ class Plan:
     device: str = "cpu"
     isolation: Literal["auto", "module", "process"]
     separate: str | None
+    options: tuple[str, ...] = ()
     begun: float = field(default_factory=now)
 
 
@@ -237,4 +238,5 @@ def describe(comparison: Comparison) -> DuetRun:
         seed=plan.protocol.seed,
         budget_s=plan.protocol.budget_s,
         workers=plan.protocol.workers,
+        options=plan.options,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from collections.abc import Callable
+from typing import Any
 
 from bench.data.duet import SIDES, DuetReplicate, SideName, Version
 from bench.data.variant import Variant
@@ -43,9 +45,10 @@ class Lockstep:
             cores = set(self._order.sample(allowed, min(variant.threads, len(allowed))))
             for side in order:
                 self._workers[side] = self._start(self._versions[side])
-                os.sched_setaffinity(self._workers[side].pid, cores)
-            for side in order:
-                self._ask(side, DuetRequest(do="hello", device=variant.device))
+            self._greet(variant.device)
+            # Only now: what they import, they import on all cores.
+            for worker in self._workers.values():
+                os.sched_setaffinity(worker.pid, cores)
             samples: dict[SideName, dict[str, list[float]]] = {side: {} for side in SIDES}
             warmup = 0
             for _ in range(REBUILDS):
@@ -78,11 +81,23 @@ class Lockstep:
             done += 1
         return first
 
+    def _greet(self, device: str) -> None:
+        """Lets both start at the same time."""
+        for side, worker in self._workers.items():
+            self._try(side, functools.partial(worker.send, DuetRequest(do="hello", device=device)))
+        for side, worker in self._workers.items():
+            self._heard(side, self._try(side, worker.receive))
+
     def _ask(self, side: SideName, request: DuetRequest) -> DuetAnswer:
+        return self._heard(side, self._try(side, functools.partial(self._workers[side].ask, request)))
+
+    def _try(self, side: SideName, call: Callable[[], Any]) -> Any:
         try:
-            answer = self._workers[side].ask(request)
+            return call()
         except WorkerLost as lost:
             raise Lost(f"{side}: {lost}") from lost
+
+    def _heard(self, side: SideName, answer: DuetAnswer) -> DuetAnswer:
         wrong = answer.usage or answer.failure or answer.leak
         if wrong:
             raise Lost(f"{side}: {wrong}")

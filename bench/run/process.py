@@ -44,8 +44,9 @@ class WorkerProcess(Generic[Answer]):
             "MKL_NUM_THREADS": str(threads),
             "OMP_WAIT_POLICY": wait_policy,
         }
+        # -P: a folder `bench` where the command was called must not be taken for the instrument.
         self._process = subprocess.Popen(
-            [python or sys.executable, "-m", module, *arguments],
+            [python or sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

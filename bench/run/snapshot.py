@@ -82,7 +82,7 @@ def of_commit(repo: Path, reference: str, side: SideName) -> Snapshot:
     commit = resolve(repo, reference)
     root = _folder(repo) / f"{side}-{commit}"
     if not root.is_dir():
-        with _made(root) as place, tempfile.TemporaryDirectory() as scratch:
+        with made(root) as place, tempfile.TemporaryDirectory() as scratch:
             environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             _git(repo, "read-tree", commit, environment=environment)
             _git(repo, "checkout-index", "--all", "--quiet", f"--prefix={place}/", environment=environment)
@@ -102,7 +102,7 @@ def of_working_tree(repo: Path, side: SideName) -> Snapshot:
         digest.update(os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes())
     root = _folder(repo) / f"{side}-{digest.hexdigest()[:40]}"
     if not root.is_dir():
-        with _made(root) as place:
+        with made(root) as place:
             for name in files:
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(repo / name, place / name, follow_symlinks=False)
@@ -130,7 +130,7 @@ def _folder(repo: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _made(root: Path) -> Iterator[Path]:
+def made(root: Path) -> Iterator[Path]:
     """Fills a folder beside its place and moves it there in one piece; another process may have been faster."""
     place = Path(tempfile.mkdtemp(prefix=".new-", dir=root.parent))
     try:

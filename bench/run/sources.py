@@ -14,7 +14,9 @@ from bench.data.variant import NONE, PART_AXES
 from bench.plugin import Part, Registry
 from bench.run.build import Step
 
-_FOREIGN = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_STANDARD = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+# By name, because an environment may see the packages of another one.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def hash_parts(registry: Registry, step: Step) -> dict[str, str]:
@@ -64,7 +66,8 @@ def _collect(name: str, home: str, files: dict[str, Path]) -> None:
     source = getattr(module, "__file__", None)
     if source is None or name in files or not source.endswith(".py"):
         return
-    if name.partition(".")[0] != home and source.startswith(_FOREIGN):
+    installed = source.startswith(_STANDARD) or not _INSTALLED.isdisjoint(Path(source).parts)
+    if name.partition(".")[0] != home and installed:
         return
     files[name] = Path(source)
     for node in ast.walk(ast.parse(Path(source).read_bytes())):

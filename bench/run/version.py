@@ -64,27 +64,45 @@ def separate_because(base: Version, head: Version) -> str | None:
 
     One process has one version of every dependency, and a compiled extension is built for one version of its source.
     """
-    needs = [_needs(Path(side.root)) for side in (base, head)]
-    if needs[0] != needs[1]:
-        differ = ", ".join(sorted(set(needs[0]) ^ set(needs[1]))[:3])
-        return f"the versions depend on different packages, and both ran with those of this environment ({differ})"
+    wanted = [needs(Path(side.root)) for side in (base, head)]
+    if wanted[0] != wanted[1]:
+        differ = ", ".join(sorted(set(wanted[0]) ^ set(wanted[1]))[:3])
+        return f"the versions depend on different packages ({differ})"
     for side in (base, head):
-        for place in side.paths:
-            for pattern in _EXTENSIONS:
-                found = next(Path(place).rglob(pattern), None)
-                if found is not None:
-                    return f"{side.name} has sources that are compiled ({found.name})"
+        found = compiled(side)
+        if found:
+            return f"{side.name} has sources that are compiled ({found})"
     return None
 
 
-def _needs(root: Path) -> list[str]:
-    project = _project(root)
-    return [*map(str, project.get("dependencies", [])), f"python {project.get('requires-python', 'any')}"]
+def compiled(version: Version) -> str | None:
+    """Returns the name of a source of a version that has to be compiled, or None."""
+    for place in version.paths:
+        for pattern in _EXTENSIONS:
+            found = next(Path(place).rglob(pattern), None)
+            if found is not None:
+                return found.name
+    return None
+
+
+def needs(root: Path) -> list[str]:
+    """Returns the requirements that a version's pyproject.toml declares."""
+    return sorted(map(str, _project(root).get("dependencies", [])))
+
+
+def build_needs(root: Path) -> list[str]:
+    """Returns what a version's build asks for; setuptools where it does not say."""
+    found = _toml(root).get("build-system", {})
+    return [str(name) for name in (found.get("requires", []) if isinstance(found, dict) else [])] or ["setuptools"]
 
 
 def _project(root: Path) -> dict[str, Any]:
+    found = _toml(root).get("project", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _toml(root: Path) -> dict[str, Any]:
     try:
-        found = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -95,7 +96,11 @@ def test_a_slowed_commit_is_slower_where_it_is_slowed_and_exits_with_1(repositor
     assert rows(document)["optimize"]["ratio"] > 1.5
     assert out.startswith("SLOWER: 1 variant of 1; net/descent/none@batch=8: ")
     assert "optimize.operations" in out
-    assert f"stepbench compare {base[:10]} {head[:10]} net/descent/none@batch=8" in out
+    again = shlex.split(" ".join(out.split()).rpartition("again: ")[2])
+    assert again == [
+        "stepbench", "compare", "--repo", str(repo.path), "--budget", "60.0", "--workers", "2", base[:10], head[:10],
+        "net/descent/none@batch=8",
+    ]  # fmt: skip
     assert markdown.read_text().startswith("**🔴 SLOWER")
     assert "<svg" in page.read_text()
     variant = document["variants"][0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.analyze.comparison import ComparedVariant, Fact, Judged, Report
@@ -142,6 +141,11 @@ def heading(report: Report) -> list[str]:
             f"OMP_WAIT_POLICY={environment.wait_policy}; data {run.data}, seed {run.seed}"
         ),
         f"{_isolation(report)}; {_some(run.workers, 'worker')}, at most {run.budget_s:g} s a variant",
+        *(
+            f"{side.side} ran with packages of its own: {', '.join(side.packages)}"
+            for side in (run.base, run.head)
+            if side.packages
+        ),
         f"variants, unless they say otherwise: {defaults}",
         (
             f"slower, faster: no change is excluded and the estimate is {100 * rule.threshold:g} % or more; "
@@ -185,7 +189,7 @@ def reproduce(report: Report) -> str:
     run = report.run
     head = [] if run.head.dirty or run.head.name == "working tree" else [run.head.commit[:10]]
     variants = [str(item.duet.variant) for item in report.variants]
-    words: Sequence[str] = ["stepbench", "compare", run.base.commit[:10], *(head or ["."]), *variants]
+    words = ["stepbench", "compare", *run.options, run.base.commit[:10], *(head or ["."]), *variants]
     return shlex.join(words)
 
 
