@@ -64,6 +64,20 @@ def calibrate(session: nox.Session) -> None:
 
 
 @nox.session
+def alternation(session: nox.Session) -> None:
+    """Print how much pairs of steps scatter when two versions alternate by steps, by phases and in blocks."""
+    install(session)
+    session.run("python", "tests/studies/alternation.py", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Ask asv, pytest-benchmark, Welch's test and stepbench about the same commits: nox -s peers -- --trials 10."""
+    install(session, "tests", "peers")
+    session.run("python", "-m", "tests.studies.side_by_side", *session.posargs)
+
+
+@nox.session
 def repeatability(session: nox.Session) -> None:
     """Measure one variant twice, twenty times over, and count how often the two intervals overlap."""
     install(session)

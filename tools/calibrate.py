@@ -24,9 +24,8 @@ from bench.data.metric import STEP
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 from bench.errors import NothingMeasured, StepbenchError
-from bench.run import compare, snapshot
-from bench.run.handicap import handicapped
-from bench.run.version import version
+from bench.run import compare
+from bench.run.handicap import committed_twice
 
 VARIANTS = ("resnet20/eva/none", "autoencoder/sgd/none", "vit/eva-8bit/none")
 # Enough work to be seen by itself, from which the work for a given effect follows.
@@ -95,14 +94,10 @@ def command(
 
 
 def _plan(extra: int, scratch: Path, protocol: Protocol) -> compare.Plan:
-    repo = snapshot.top_level(Path())
-    base, head = (
-        version("base", snapshot.of_commit(repo, "HEAD", "base"), repo, None, ()),
-        version("head", snapshot.of_commit(repo, "HEAD", "head"), repo, None, ()),
-    )
+    base, head = committed_twice(extra, scratch)
     return compare.Plan(
-        base=handicapped(base, 0, scratch),
-        head=handicapped(head, extra, scratch),
+        base=base,
+        head=head,
         protocol=protocol,
         threads=1,
         isolation="module",

@@ -20,7 +20,7 @@ from bench.run.measure import quiet_collector
 
 # Pairs of one replicate: with p seconds a pair and s seconds to import, build and warm both sides up, the estimate of a
 # whole comparison is best at about f sqrt(s / p) pairs, f being how much more a pair scatters than a rebuild, and flat
-# around it. tests/studies/scatter.py finds an f of 2 to 4; the lower end gives more replicates, and a test by signs
+# around it. tests/studies/alternation.py finds an f of 2 to 4; the lower end gives more replicates, and a test by signs
 # needs ten of them before it can say anything. Fewer than three pairs have no median worth the name.
 PAIR_FACTOR = 2.5
 LEAST_PAIRS, MOST_PAIRS = 3, 400

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.data.duet import Version
+from bench.data.duet import SIDES, Version
+from bench.run import snapshot
+from bench.run.version import version
 
 # One unit of work is a product of 48x48 matrices: some 15 microseconds of arithmetic, and no memory to speak of.
 _SIZE = 48
@@ -49,14 +51,21 @@ def slowed(factory):
 '''
 
 
-def handicapped(version: Version, extra: int, folder: Path) -> Version:
+def committed_twice(extra: int, folder: Path) -> tuple[Version, Version]:
+    """Returns the committed state of the current repository as base, and as a head that does extra work."""
+    repo = snapshot.top_level(Path())
+    base, head = (version(side, snapshot.of_commit(repo, "HEAD", side), repo, None, ()) for side in SIDES)
+    return handicapped(base, 0, folder), handicapped(head, extra, folder)
+
+
+def handicapped(side: Version, extra: int, folder: Path) -> Version:
     """Returns a version whose optimizers do extra work in each step; its plug-in file is written to a folder.
 
     Both sides of a trial come by this door, the one that does nothing extra too, so that they differ in a number only.
     """
-    path = folder / f"{version.side}_{extra}.py"
-    path.write_text(_SOURCE.format(extra=extra, plugins=_modules(version.plugins), size=_SIZE), encoding="utf-8")
-    return replace(version, plugins=(str(path),))
+    path = folder / f"{side.side}_{extra}.py"
+    path.write_text(_SOURCE.format(extra=extra, plugins=_modules(side.plugins), size=_SIZE), encoding="utf-8")
+    return replace(side, plugins=(str(path),))
 
 
 def _modules(plugins: Sequence[str]) -> list[str]:
