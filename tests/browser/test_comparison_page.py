@@ -38,7 +38,8 @@ def test_only_its_tables_are_wider_than_a_narrow_window(page):
 def test_every_picture_holds_its_dots_and_its_bar(page):
     found = boxes(
         page,
-        "return [...document.querySelectorAll('svg')].map(s => [box(s), [...s.querySelectorAll('circle, rect')].map(box)])",
+        "return [...document.querySelectorAll('svg')].map("
+        "picture => [box(picture), [...picture.querySelectorAll('circle, rect')].map(box)])",
     )
     assert len(found) == 5 * 4
     for (left, top, right, bottom), inside in found:
