@@ -71,6 +71,13 @@ def alternation(session: nox.Session) -> None:
 
 
 @nox.session
+def isolation(session: nox.Session) -> None:
+    """Compare the same two commits in one process and in a process each, and print both ratios."""
+    install(session, "tests")
+    session.run("python", "-m", "tests.studies.isolation", *session.posargs)
+
+
+@nox.session
 def peers(session: nox.Session) -> None:
     """Ask asv, pytest-benchmark, Welch's test and stepbench about the same commits: nox -s peers -- --trials 10."""
     install(session, "tests", "peers")
