@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import shutil
 import site
 import subprocess
@@ -54,8 +55,9 @@ def clean() -> None:
 
 
 def _make(place: Path, version: Version, wanted: Sequence[str], *, builds: bool) -> None:
-    # Its pip is the running one's, which it sees with the other packages.
-    _run(version, [sys.executable, "-m", "venv", "--without-pip", str(place)])
+    # Its pip is the running one's, which it sees with the other packages; where that has none, it gets one.
+    seen = ["--without-pip"] if importlib.util.find_spec("pip") else []
+    _run(version, [sys.executable, "-m", "venv", *seen, str(place)])
     lines = [f"import site; site.addsitedir({folder!r})\n" for folder in _running_packages()]
     (_packages(place) / "of_the_running_environment.pth").write_text("".join(lines), encoding="utf-8")
     install = [str(_python(place)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
 
 from bench.data.duet import SideName, Version
 from bench.errors import InvalidRepository
@@ -62,12 +65,13 @@ def declared(root: Path) -> list[str]:
 def separate_because(base: Version, head: Version) -> str | None:
     """Returns why two versions need environments of their own, or None.
 
-    One process has one version of every dependency, and a compiled extension is built for one version of its source.
+    One process has one release of every dependency, and a compiled extension is built for one version of its source.
+    Versions that ask for different packages may share a process if this environment has what both of them ask for.
     """
     wanted = [needs(Path(side.root)) for side in (base, head)]
-    if wanted[0] != wanted[1]:
-        differ = ", ".join(sorted(set(wanted[0]) ^ set(wanted[1]))[:3])
-        return f"the versions depend on different packages ({differ})"
+    unmet = [need for need in sorted(set(wanted[0]) ^ set(wanted[1])) if not _met(need)]
+    if unmet:
+        return f"the versions depend on different packages ({', '.join(unmet[:3])})"
     for side in (base, head):
         found = compiled(side)
         if found:
@@ -88,6 +92,19 @@ def compiled(version: Version) -> str | None:
 def needs(root: Path) -> list[str]:
     """Returns the requirements that a version's pyproject.toml declares."""
     return sorted(map(str, _project(root).get("dependencies", [])))
+
+
+def _met(need: str) -> bool:
+    """Says whether the running environment has what a requirement asks for."""
+    try:
+        requirement = Requirement(need)
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            return True
+        have = importlib.metadata.version(requirement.name)
+    except (InvalidRequirement, importlib.metadata.PackageNotFoundError):
+        return False
+    # A package from an address cannot be told from another one of its name.
+    return requirement.url is None and requirement.specifier.contains(have, prereleases=True)
 
 
 def build_needs(root: Path) -> list[str]:

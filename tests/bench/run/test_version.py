@@ -70,5 +70,8 @@ def test_versions_are_kept_apart_when_they_need_other_packages_or_are_compiled(c
 
     plain = make("a")
     assert separate_because(plain, make("b")) is None
-    assert "numpy" in separate_because(plain, make("c", ', "numpy"'))
+    assert separate_because(plain, make("c", ', "numpy>=1"')) is None  # which this environment has
+    for number, need in enumerate(("numpy>=99", "no-such-package", "x @ file:///x.whl", "not a requirement")):
+        assert need in separate_because(plain, make(f"c{number}", f', "{need}"'))
+    assert separate_because(plain, make("e", ", \"x; python_version < '3'\"")) is None
     assert "fast.pyx" in separate_because(plain, make("d", pkg__fast_pyx=""))
