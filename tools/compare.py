@@ -76,8 +76,8 @@ def command(
     is a dot. SELECT picks variants as in `stepbench measure`; without any, the set `pr` or, without a catalog, every
     combination of what the two versions register.
 
-    Both versions are loaded side by side in each of several processes and take single steps in turn. Each replicate
-    imports and builds both anew, in an order that is drawn by lot. A variant is done as soon as a verdict stands for
+    Both versions are loaded side by side in each of several processes and take steps in turn, or at once on one core
+    where steps are long. Each replicate imports and builds both anew, in an order that is drawn by lot. A variant is done as soon as a verdict stands for
     the step and every phase, or for a changed step and the phase that explains it; at the latest after --budget.
 
     \b

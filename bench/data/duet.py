@@ -12,6 +12,7 @@ from bench.data.variant import Variant
 SideName = Literal["base", "head"]
 SIDES: tuple[SideName, SideName] = ("base", "head")
 Isolation = Literal["module", "process"]
+Turns = Literal["step by step", "phase by phase", "at once"]
 # What became of a variant: measured on both sides, registered on one only, or broken on one.
 Status = Literal["compared", "new", "gone", "failed", "unmeasured"]
 
@@ -41,7 +42,8 @@ class DuetReplicate:
     """Both versions built anew and timed step against step; the unit of replication.
 
     A fair coin decides which version gets the first place (`head_first`): first to be imported and built. In
-    `samples`, by side and metric and in seconds, the values of one index belong to one pair.
+    `samples`, by side and metric and in seconds, the values of one index belong to one pair. `turns` says how the
+    sides took their steps: "at once" is on one core, with samples of CPU time in place of the wall's.
     """
 
     worker: int
@@ -51,6 +53,7 @@ class DuetReplicate:
     warmup_steps: int
     samples: dict[SideName, dict[str, tuple[float, ...]]]
     late_imports: tuple[str, ...] = ()
+    turns: Turns = "step by step"
 
 
 @dataclass(frozen=True, kw_only=True)

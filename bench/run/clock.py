@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -88,6 +89,19 @@ def resolution(clock: Clock, readings: int = 2000) -> float:
     steps = [clock.span(a, b).wall for a, b in itertools.pairwise(marks)]
     positive = [step for step in steps if step > 0]
     return min(positive, default=float("inf"))
+
+
+class Activity(NamedTuple):
+    """What the calling thread did so far: its CPU time, that of all threads of its process, and how often it waited."""
+
+    thread_s: float
+    process_s: float
+    waits: int
+
+
+def activity() -> Activity:
+    """Reads the CPU clocks and how often the calling thread gave up its core of its own accord."""
+    return Activity(time.thread_time(), time.process_time(), resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw)
 
 
 def now() -> float:

@@ -12,10 +12,10 @@ from bench.data.duet import DuetReplicate, SideName
 from bench.data.variant import Variant
 from bench.plugin import Registry, Sampler
 from bench.run import fingerprint
-from bench.run.alternation import Alternation, Player, Turns, choose
+from bench.run.alternation import NAMES, Alternation, Player, Table, choose, in_turn
 from bench.run.build import Step, build, close, open_data
-from bench.run.clock import clock_for, now
-from bench.run.isolation import Isolation, Side, strangers
+from bench.run.clock import activity, clock_for, now
+from bench.run.isolation import Isolation, LateImport, Side, strangers
 from bench.run.measure import quiet_collector
 
 # Pairs of one replicate: with p seconds a pair and s seconds to import, build and warm both sides up, the estimate of a
@@ -27,6 +27,8 @@ LEAST_PAIRS, MOST_PAIRS = 3, 400
 # A first step makes the optimizer's state and a second one the tables that it is read with. What is left of warming up
 # falls on both sides of a pair alike, so that no more is waited for than a fast step needs to fill the caches.
 WARMUP_STEPS, WARMUP_S = 2, 0.02
+# What other threads may work during a step that one thread does.
+OTHERS_SHARE = 0.01
 # Where the allocator puts things decides how fast they are: blocks of random size between the two builds, and before
 # them, make it another place in each replicate.
 BALLAST_BLOCKS, BALLAST_BYTES = 8, 1 << 20
@@ -69,8 +71,12 @@ class Duet:
             self.building = None
             imported = {player.side.name: len(player.side.claimed) for player in players}
             setup = now() - first
-            turns = Turns(players=(players[0], players[1]), isolation=self.isolation, order=self.order, clock=clock)
-            self._play(turns, warmup, setup)
+            table = Table(players=(players[0], players[1]), isolation=self.isolation, order=self.order, clock=clock)
+            try:
+                alternation = self._play(table, warmup, setup)
+            finally:
+                for player in players:
+                    player.close()
         late = tuple(name for p in players for name in p.side.claimed[imported[p.side.name] :])
         samples: dict[SideName, dict[str, tuple[float, ...]]] = {
             player.side.name: player.samples(clock) for player in players
@@ -90,6 +96,7 @@ class Duet:
             warmup_steps=warmup,
             samples=samples,
             late_imports=late,
+            turns=NAMES.get(alternation, "step by step"),
         )
 
     def registry(self, side: Side) -> Registry:
@@ -126,15 +133,26 @@ class Duet:
     def _warm_up(self, player: Player) -> int:
         self.building = player.side.name
         with self.isolation.inside(player.side):
-            steps, player.seconds = warm_up(player.step)
+            steps, player.seconds, player.alone = warm_up(player.step)
             return steps
 
-    def _play(self, turns: Turns, index: int, setup: float) -> None:
-        """Takes as many pairs of steps as are worth it beside what the setup took."""
-        alternation = self.alternation or choose(turns.players)
+    def _play(self, table: Table, index: int, setup: float) -> Alternation:
+        """Takes as many pairs of steps as are worth it beside what the setup took; returns how."""
+        alternation = self.alternation or choose(table.players)
+        try:
+            self._pairs(table, alternation, index, setup)
+        except LateImport:
+            alternation = in_turn(table.players)
+            for player in table.players:
+                player.timed.clear()
+                player.by_cpu = False
+            self._pairs(table, alternation, index, setup)
+        return alternation
+
+    def _pairs(self, table: Table, alternation: Alternation, index: int, setup: float) -> None:
         pairs, done, begun = LEAST_PAIRS, 0, now()
         while done < pairs:
-            index = alternation(turns, index)
+            index = alternation(table, index)
             done += 1
             if done == LEAST_PAIRS:
                 each = (now() - begun) / done
@@ -142,15 +160,20 @@ class Duet:
         self.isolation.switch(None)
 
 
-def warm_up(step: Step) -> tuple[int, float]:
-    """Runs first steps and returns how many, and how long the last of them took."""
-    begun, steps, each = now(), 0, 0.0
+def warm_up(step: Step) -> tuple[int, float, bool]:
+    """Runs first steps; returns how many, how long the last one took, and whether one thread did it without waiting.
+
+    A step that waits by chance only is found out by the others: it is enough that one of them did not.
+    """
+    begun, steps, each, alone = now(), 0, 0.0, False
     while steps < WARMUP_STEPS or now() - begun < WARMUP_S:
-        started = now()
+        started, before = now(), activity()
         step.run(steps)
-        each = now() - started
+        each, after = now() - started, activity()
+        own, all_threads = after.thread_s - before.thread_s, after.process_s - before.process_s
+        alone |= after.waits == before.waits and all_threads - own <= OTHERS_SHARE * own
         steps += 1
-    return steps, each
+    return steps, each, alone
 
 
 def _refuse_strangers(players: Sequence[Player]) -> None:

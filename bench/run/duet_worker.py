@@ -111,7 +111,7 @@ class DuetWorker:
         self.isolation.switch(None)
         self.step = self.duet.build(side, variant)
         self.isolation.switch(side)
-        steps, _ = warm_up(self.step)
+        steps, _, _ = warm_up(self.step)
         return DuetAnswer(steps=steps, seconds=now() - begun)
 
     def _step(self, index: int) -> DuetAnswer:

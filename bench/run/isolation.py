@@ -25,6 +25,10 @@ from bench.run.load import describe, load_file, register
 _OURS = frozenset({"bench", "stepbench"})
 
 
+class LateImport(ImportError):
+    """A version imports one of its modules while both run at once, so that it cannot be told whose it is."""
+
+
 class Side:
     """One version in this process: its modules, and how to import them."""
 
@@ -39,6 +43,11 @@ class Side:
         return file is not None and (
             file.startswith(tuple(f"{path}/" for path in self.version.paths)) or file in self.version.plugins
         )
+
+    def has(self, top: str) -> bool:
+        """Says whether a top-level name is one of this version's packages or modules."""
+        spec = importlib.machinery.PathFinder.find_spec(top, list(self.version.paths))
+        return top in self.claimed or (spec is not None and spec.loader is not None)
 
     def forget(self) -> None:
         """Drops the modules, so that the next load imports them anew."""
@@ -70,6 +79,21 @@ class Isolation:
     def __init__(self, sides: Sequence[Side]) -> None:
         self.sides = tuple(sides)
         self.active: Side | None = None
+        self.barred = False
+        self.late: str | None = None
+
+    @contextlib.contextmanager
+    def neither(self) -> Iterator[None]:
+        """Keeps both sides' modules out of a block in which both run at once; raises LateImport where it wants one."""
+        self.switch(None)
+        self.barred, self.late = True, None
+        try:
+            yield
+        finally:
+            self.barred = False
+        # Also where the specimen took the error for a package that is not installed.
+        if self.late is not None:
+            raise LateImport(self.late)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -77,6 +101,9 @@ class Isolation:
         """Finds a module of the active side; Python calls this for every module that is not loaded yet."""
         side = self.active
         top = name.partition(".")[0]
+        if self.barred and any(other.has(top) for other in self.sides):
+            self.late = name
+            raise LateImport(f"{name} is imported while a step runs")
         if side is None or top in _OURS or top in sys.stdlib_module_names:
             return None
         if path is None:

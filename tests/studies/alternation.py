@@ -1,6 +1,6 @@
-"""How should two sides take turns: step by step, phase by phase, or in blocks of steps with the first one dropped?
+"""How should two sides take turns: by steps, by phases, at once on one core, or in blocks with the first step dropped?
 
-Replicates of the three kinds are taken in turn, in random order, in one process. Printed are, for each: the median
+Replicates of the four kinds are taken in turn, in random order, in one process. Printed are, for each: the median
 step of base (turns that disturb the caches make it longer), the estimated change, the scatter of pairs and of
 replicates (both robust), what is left of the latter without the former, which is that of rebuilding, and the quotient
 f of the two. `bench/run/alternation.py` and `bench/run/duet.py` rest on these numbers.
@@ -26,7 +26,7 @@ import torch
 from bench.data.duet import DuetReplicate
 from bench.data.metric import STEP
 from bench.data.variant import Variant
-from bench.run.alternation import Alternation, Turns, phase_by_phase, step_by_step
+from bench.run.alternation import Alternation, Table, at_once, phase_by_phase, step_by_step
 from bench.run.clock import now
 from bench.run.duet import Duet
 from bench.run.handicap import committed_twice
@@ -37,18 +37,23 @@ BLOCK = 5
 VARIANTS = ["resnet20/eva/none", "autoencoder/sgd/none", "vit/eva-8bit/none"]
 
 
-def blocks(turns: Turns, index: int) -> int:
+def blocks(table: Table, index: int) -> int:
     """Takes a block of steps of each side, and drops its first step."""
-    for player in turns.order.sample(turns.players, 2):
-        turns.isolation.switch(player.side)
+    for player in table.order.sample(table.players, 2):
+        table.isolation.switch(player.side)
         for step in range(BLOCK):
-            marks = phased(player.step, turns.clock, index + step)[1]
+            marks = phased(player.step, table.clock, index + step)[1]
             if step:
                 player.timed.append((phased, marks))
     return index + BLOCK
 
 
-KINDS: dict[str, Alternation] = {"step by step": step_by_step, "phase by phase": phase_by_phase, "in blocks": blocks}
+KINDS: dict[str, Alternation] = {
+    "step by step": step_by_step,
+    "phase by phase": phase_by_phase,
+    "at once": at_once,
+    "in blocks": blocks,
+}
 
 
 def scatter(values: np.ndarray) -> float:

@@ -206,6 +206,27 @@ def test_versions_that_share_what_they_change_get_a_process_each(repository, com
     assert reason in document["variants"][0]["failure"]
 
 
+@pytest.mark.parametrize(
+    ("setup", "at_once"),
+    [
+        ("[torch.mm(self.work, self.work) for _ in range(400)]", True),
+        ("import toys.late; [torch.mm(self.work, self.work) for _ in range(400)]", False),
+        ("__import__('time').sleep(0.05)", False),
+    ],
+)
+def test_long_steps_run_at_once_unless_they_import_or_wait(repository, compared, setup, at_once):
+    files = toys(setup=setup)
+    work = "(torch.optim.SGD):\n    work = torch.zeros(256, 256)\n"
+    files["toys/optimizer.py"] = files["toys/optimizer.py"].replace("(torch.optim.SGD):", work)
+    repo = repository(files | {"toys/late.py": ""})
+    repo.commit()
+    code, out, _, document = compared(repo, "main", "main", "net/descent", "--budget", "4")
+    assert code == 0
+    turns = {replicate["turns"] for replicate in document["variants"][0]["replicates"]}
+    assert turns == {"at once"} if at_once else "at once" not in turns
+    assert ("at once on one core and by CPU time" in " ".join(out.split())) is at_once
+
+
 def test_isolation_by_process_can_be_asked_for(repository, compared):
     repo = repository(toys())
     repo.commit()

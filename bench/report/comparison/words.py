@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.analyze.comparison import ComparedVariant, Fact, Judged, Report
 from bench.analyze.verdict import Verdict, Word
-from bench.data.duet import Version
+from bench.data.duet import Turns, Version
 from bench.data.metric import METRICS, PHASES, STEP
 from bench.data.variant import DEFAULTS
 from bench.report import units
@@ -123,6 +123,13 @@ def headline(report: Report) -> Headline:
     return Headline("equivalent", f"EQUIVALENT: the steps of all {_some(len(steps), 'variant')} are within {margin}")
 
 
+TURNS: dict[Turns, str] = {
+    "step by step": "step against step",
+    "phase by phase": "phase against phase",
+    "at once": "at once on one core and by CPU time",
+}
+
+
 def heading(report: Report) -> list[str]:
     """Returns what was compared, on which machine, and how."""
     run, rule = report.run, report.rule
@@ -195,10 +202,12 @@ def reproduce(report: Report) -> str:
 
 def _isolation(report: Report) -> str:
     reasons = {(item.duet.isolation, item.duet.because) for item in report.variants if item.rows}
+    turns = {replicate.turns for item in report.variants for replicate in item.duet.replicates}
+    taken = " or ".join(text for name, text in TURNS.items() if name in turns)
     named = [
-        "both versions in one process, step against step"
+        f"both versions in one process, {taken}"
         if isolation == "module"
-        else f"a process for each version, step against step, because {one_line(because or 'it was asked for')}"
+        else f"a process for each version, {taken}, because {one_line(because or 'it was asked for')}"
         for isolation, because in sorted(reasons, key=str)
     ]
     return "; ".join(named) or "nothing was measured"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sys
 import textwrap
 
@@ -9,7 +10,7 @@ import torch
 from bench.data.duet import Version
 from bench.errors import PluginFailed
 from bench.run import fingerprint
-from bench.run.isolation import Side, isolated, shared_names, strangers
+from bench.run.isolation import LateImport, Side, isolated, shared_names, strangers
 
 FILES = {
     "twinpkg/__init__.py": "",
@@ -73,6 +74,22 @@ def test_a_side_that_forgets_is_imported_anew(sides):
         with isolation.inside(base):
             base.load()
             assert sys.modules["twinpkg.value"] is not first
+
+
+@pytest.mark.parametrize("name", ["twinpkg.late", "twinpkg.value", "twinpkg"])
+def test_while_neither_side_is_active_none_of_their_modules_can_be_imported(sides, name):
+    base, head = sides()
+    with isolated([base, head]) as isolation:
+        with isolation.inside(base):
+            base.load()
+        with pytest.raises(LateImport, match="twinpkg"), isolation.neither():
+            __import__(name)
+        with pytest.raises(LateImport, match="twinpkg"), isolation.neither(), contextlib.suppress(ImportError):
+            __import__(name)  # what takes it for a package that is not installed is found out too
+        with isolation.neither():
+            __import__("colorsys")
+        with isolation.inside(base):
+            __import__(name)
 
 
 def test_a_plugin_file_belongs_to_its_side_and_finds_it(sides):
