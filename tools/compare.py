@@ -77,8 +77,9 @@ def command(
     combination of what the two versions register.
 
     Both versions are loaded side by side in each of several processes and take steps in turn, or at once on one core
-    where steps are long. Each replicate imports and builds both anew, in an order that is drawn by lot. A variant is done as soon as a verdict stands for
-    the step and every phase, or for a changed step and the phase that explains it; at the latest after --budget.
+    where steps are long. Each replicate imports and builds both anew, in an order that is drawn by lot. A variant is
+    done as soon as a verdict stands for the step and every phase, or for a changed step and the phase that explains it;
+    at the latest after --budget.
 
     \b
     Examples:
