@@ -4,8 +4,8 @@ What disturbs a machine lasts for milliseconds to seconds: the sooner one side f
 on both. The closest are two threads on one core, between which the kernel changes every few milliseconds, so that each
 step is compared by the CPU time of its thread. (Pairs that run at once: Bulej et al., Duet benchmarking, ICPE 2020,
 arXiv 2001.05811; there, on two cores and by the wall.) It takes steps that are long beside these milliseconds, that one
-thread does alone, and that never wait: waiting takes no CPU time, and must not go unseen. Where it will not do, single
-steps alternate, or single phases where steps are very long. `tests/studies/alternation.py` measures all of them.
+thread does alone, and that never wait: waiting takes no CPU time, and must not go unseen. Other long steps alternate
+phase by phase, and short ones as a whole. `tests/studies/alternation.py` measures all of them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from bench.run.clock import Clock
 from bench.run.isolation import Isolation, Side
 from bench.run.measure import Timed, by_phase, phased, plain, spans
 
-# The kernel changes between threads about every 3 ms; eight such slices make a step. Shorter ones gain nothing.
-AT_ONCE_S = 0.025
-# In a shorter step, the other side's phase in between would only clear the caches that one phase leaves to the next.
+# From here on the other side's part in between costs less than its nearness gains: the kernel changes between threads
+# about every 3 ms, and shorter steps live on what the caches kept of the last one, which the other side's would clear.
 LONG_STEP_S = 0.1
 
 
@@ -83,7 +82,7 @@ def choose(players: Sequence[Player]) -> Alternation:
     variant, seconds = players[0].step.variant, max(player.seconds for player in players)
     if variant.device != "cpu":
         return twice
-    if variant.threads == 1 and seconds >= AT_ONCE_S and all(player.alone for player in players):
+    if variant.threads == 1 and seconds >= LONG_STEP_S and all(player.alone for player in players):
         return at_once
     return in_turn(players)
 

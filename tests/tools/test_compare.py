@@ -209,9 +209,9 @@ def test_versions_that_share_what_they_change_get_a_process_each(repository, com
 @pytest.mark.parametrize(
     ("setup", "at_once"),
     [
-        ("[torch.mm(self.work, self.work) for _ in range(400)]", True),
-        ("import toys.late; [torch.mm(self.work, self.work) for _ in range(400)]", False),
-        ("__import__('time').sleep(0.05)", False),
+        ("[torch.mm(self.work, self.work) for _ in range(1000)]", True),
+        ("import toys.late; [torch.mm(self.work, self.work) for _ in range(1000)]", False),
+        ("__import__('time').sleep(0.2)", False),
     ],
 )
 def test_long_steps_run_at_once_unless_they_import_or_wait(repository, compared, setup, at_once):

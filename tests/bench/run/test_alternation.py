@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 
 from bench.run.alternation import (
-    AT_ONCE_S,
     LONG_STEP_S,
     Player,
     Table,
@@ -102,10 +101,9 @@ def test_on_a_device_that_is_waited_for_whole_steps_are_taken_too(table):
 @pytest.mark.parametrize(
     ("device", "threads", "seconds", "alone", "chosen"),
     [
-        ("cpu", 1, AT_ONCE_S / 2, True, step_by_step),
-        ("cpu", 1, AT_ONCE_S, True, at_once),
-        ("cpu", 1, AT_ONCE_S, False, step_by_step),  # it waits, or other threads work for it
-        ("cpu", 1, LONG_STEP_S, False, phase_by_phase),
+        ("cpu", 1, LONG_STEP_S / 2, True, step_by_step),
+        ("cpu", 1, LONG_STEP_S, True, at_once),
+        ("cpu", 1, LONG_STEP_S, False, phase_by_phase),  # it waits, or other threads work for it
         ("cpu", 2, LONG_STEP_S, True, phase_by_phase),
         ("cuda:0", 1, LONG_STEP_S, True, twice),
     ],
