@@ -10,8 +10,21 @@ from bench.data.duet import SIDES, Version
 from bench.run import snapshot
 from bench.run.version import version
 
-# One unit of work is a product of 48x48 matrices: some 15 microseconds of arithmetic, and no memory to speak of.
-_SIZE = 48
+# One unit of work is a product of 48x48 matrices: some microseconds of arithmetic, and no memory to speak of.
+SIZE = 48
+SLOWED = f'''
+def slowed(optimizer):
+    """Gives an optimizer's step EXTRA units of work more."""
+    step, work = optimizer.step, torch.full(({SIZE}, {SIZE}), 1.0 / {SIZE})
+
+    def slower_step(closure=None):
+        for _ in range(EXTRA):
+            torch.mm(work, work)
+        return step(closure)
+
+    optimizer.step = slower_step
+    return optimizer
+'''
 _SOURCE = '''"""The plug-ins of a version, whose optimizers do {extra} more units of work in each step."""
 
 import importlib
@@ -31,23 +44,7 @@ def register(registry):
         for part in inner.parts(kind):
             getattr(registry, kind)(part.name, **part.options)(part.factory)
     for part in inner.parts("optimizer"):
-        registry.optimizer(part.name)(slowed(part.factory))
-
-
-def slowed(factory):
-    def make(module):
-        optimizer = factory(module)
-        step, work = optimizer.step, torch.full(({size}, {size}), 1.0 / {size})
-
-        def slower_step(closure=None):
-            for _ in range(EXTRA):
-                torch.mm(work, work)
-            return step(closure)
-
-        optimizer.step = slower_step
-        return optimizer
-
-    return make
+        registry.optimizer(part.name)(lambda module, make=part.factory: slowed(make(module)))
 '''
 
 
@@ -64,7 +61,8 @@ def handicapped(side: Version, extra: int, folder: Path) -> Version:
     Both sides of a trial come by this door, the one that does nothing extra too, so that they differ in a number only.
     """
     path = folder / f"{side.side}_{extra}.py"
-    path.write_text(_SOURCE.format(extra=extra, plugins=_modules(side.plugins), size=_SIZE), encoding="utf-8")
+    source = _SOURCE.format(extra=extra, plugins=_modules(side.plugins))
+    path.write_text(f"{source}\n{SLOWED}", encoding="utf-8")
     return replace(side, plugins=(str(path),))
 
 

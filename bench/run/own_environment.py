@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import site
 import subprocess
@@ -20,12 +21,14 @@ from pathlib import Path
 
 from bench.data.duet import Version
 from bench.errors import InvalidRepository
-from bench.run.snapshot import cache_folder, made
+from bench.run.snapshot import cache_folder, keep_latest, made
 from bench.run.version import build_needs, compiled, needs
 
 # What every new environment has, and no version asked for.
 _BROUGHT = frozenset({"pip", "setuptools", "wheel"})
 KEPT = 8
+# Stands in a copy of a version whose extensions are compiled.
+BUILT = ".stepbench-built"
 
 
 def equipped(version: Version) -> Version:
@@ -39,19 +42,23 @@ def equipped(version: Version) -> Version:
     key = [sys.executable, sys.version, *wanted, version.root if builds else ""]
     digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]
     root = cache_folder() / "environments" / f"{version.side}-{digest}"
+    built = Path(version.root) / BUILT
+    if builds and not built.is_file():
+        # The copy was removed and made again since, without what was compiled in it.
+        shutil.rmtree(root, ignore_errors=True)
     if not root.is_dir():
         root.parent.mkdir(parents=True, exist_ok=True)
         with made(root) as place:
             _make(place, version, wanted, builds=builds)
+        if builds:
+            built.touch()
+    os.utime(root)
     return replace(version, python=str(_python(root)), packages=_own_packages(root))
 
 
 def clean() -> None:
-    """Removes the environments that were made first, down to the last few."""
-    folder = cache_folder() / "environments"
-    found = sorted(folder.iterdir(), key=lambda path: -path.stat().st_mtime) if folder.is_dir() else []
-    for path in found[KEPT:]:
-        shutil.rmtree(path, ignore_errors=True)
+    """Removes the environments that were not used for longest, down to the last few."""
+    keep_latest(cache_folder() / "environments", KEPT)
 
 
 def _make(place: Path, version: Version, wanted: Sequence[str], *, builds: bool) -> None:

@@ -113,9 +113,13 @@ def of_working_tree(repo: Path, side: SideName) -> Snapshot:
 
 def clean(repo: Path) -> None:
     """Removes the copies of a repository that were not used for longest, down to the last few."""
-    folder = _folder(repo)
-    copies = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
-    for path in copies[KEPT:]:
+    keep_latest(_folder(repo), KEPT)
+
+
+def keep_latest(folder: Path, kept: int) -> None:
+    """Removes the folders in a folder that were not used for longest, down to some number."""
+    found = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    for path in sorted(found, key=lambda path: -path.stat().st_mtime)[kept:]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
 """How should two sides take turns: by steps, by phases, at once on one core, or in blocks with the first step dropped?
 
 Replicates of the four kinds are taken in turn, in random order, in one process. Printed are, for each: the median
-step of base (turns that disturb the caches make it longer), the estimated change, the scatter of pairs and of
+time of base (turns that disturb the caches make it longer), the estimated change, the scatter of pairs and of
 replicates (both robust), what is left of the latter without the former, which is that of rebuilding, and the quotient
 f of the two. `bench/run/alternation.py` and `bench/run/duet.py` rest on these numbers.
 """
@@ -61,14 +61,14 @@ def scatter(values: np.ndarray) -> float:
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
-def row(name: str, replicates: list[DuetReplicate], seconds: float) -> str:
-    ratios = [np.log(r.samples["head"][STEP]) - np.log(r.samples["base"][STEP]) for r in replicates]
+def row(name: str, replicates: list[DuetReplicate], seconds: float, metric: str) -> str:
+    ratios = [np.log(r.samples["head"][metric]) - np.log(r.samples["base"][metric]) for r in replicates]
     pairs = scatter(np.concatenate([each - np.median(each) for each in ratios]))
     medians = np.array([np.median(each) for each in ratios])
     between, count = scatter(medians), statistics.median(map(len, ratios))
     # The median of n pairs scatters by sqrt(pi / 2 n) of what a pair does.
     rebuild = math.sqrt(max(between**2 - math.pi / 2 * pairs**2 / count, 0.0))
-    base = statistics.median(statistics.median(r.samples["base"][STEP]) for r in replicates)
+    base = statistics.median(statistics.median(r.samples["base"][metric]) for r in replicates)
     in_a_minute = between / math.sqrt(60 * len(replicates) / seconds)
     cells = [
         name, f"{1e3 * base:.2f} ms", f"{100 * math.expm1(float(np.median(medians))):+.2f} %", f"{100 * pairs:.2f} %",
@@ -83,10 +83,11 @@ def main() -> None:
     parser.add_argument("variants", nargs="*", default=VARIANTS)
     parser.add_argument("--seconds", type=float, default=120.0, help="time for each variant")
     parser.add_argument("--extra", type=int, default=0, help="units of extra work in head, of bench/run/handicap.py")
+    parser.add_argument("--metric", default=STEP, help="the step or one of its phases")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).zero_grad()
-    heads = ["turns", "step", "change", "pairs", "replicates x pairs", "replicates", "rebuild", "f", "error in 60 s"]
+    heads = ["turns", "median", "change", "pairs", "replicates x pairs", "replicates", "rebuild", "f", "error in 60 s"]
     with tempfile.TemporaryDirectory() as folder:
         sides = [Side(version) for version in committed_twice(options.extra, Path(folder))]
         with isolated(sides) as isolation:
@@ -104,7 +105,11 @@ def main() -> None:
                         )
                         spent[name] += now() - started
                 print(f"{text}\n| {' | '.join(heads)} |\n|---|{'---:|' * (len(heads) - 1)}")
-                print("\n".join(row(name, taken[name], spent[name]) for name in KINDS), end="\n\n", flush=True)
+                print(
+                    "\n".join(row(name, taken[name], spent[name], options.metric) for name in KINDS),
+                    end="\n\n",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

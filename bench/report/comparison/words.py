@@ -201,15 +201,18 @@ def reproduce(report: Report) -> str:
 
 
 def _isolation(report: Report) -> str:
-    reasons = {(item.duet.isolation, item.duet.because) for item in report.variants if item.rows}
-    turns = {replicate.turns for item in report.variants for replicate in item.duet.replicates}
-    taken = " or ".join(text for name, text in TURNS.items() if name in turns)
-    named = [
-        f"both versions in one process, {taken}"
-        if isolation == "module"
-        else f"a process for each version, {taken}, because {one_line(because or 'it was asked for')}"
-        for isolation, because in sorted(reasons, key=str)
-    ]
+    taken: dict[tuple[str, str | None], set[Turns]] = {}
+    for item in report.variants:
+        if item.rows:
+            reason = (item.duet.isolation, item.duet.because)
+            taken.setdefault(reason, set()).update(replicate.turns for replicate in item.duet.replicates)
+    named = []
+    for (isolation, because), turns in sorted(taken.items(), key=str):
+        how = " or ".join(text for name, text in TURNS.items() if name in turns)
+        if isolation == "module":
+            named.append(f"both versions in one process, {how}")
+        else:
+            named.append(f"a process for each version, {how}, because {one_line(because or 'it was asked for')}")
     return "; ".join(named) or "nothing was measured"
 
 

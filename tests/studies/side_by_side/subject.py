@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from bench.run.clock import HostClock
+from bench.run.handicap import SIZE, SLOWED
 from tests.repositories import Repository
 
 ROOT = Path(__file__).parents[3]
-# The unit of work of bench/run/handicap.py: arithmetic, and no memory to speak of.
 STEP = '''
 import torch
 import torch.nn.functional as F
@@ -23,19 +23,6 @@ from lowbit.models.resnet20 import ResNet20
 from lowbit.optimizers.eva import Eva
 
 EXTRA = {extra}
-
-
-def slowed(optimizer):
-    """Gives an optimizer's step EXTRA units of work more."""
-    step, work = optimizer.step, torch.full((48, 48), 1.0 / 48)
-
-    def slower(closure=None):
-        for _ in range(EXTRA):
-            torch.mm(work, work)
-        return step(closure)
-
-    optimizer.step = slower
-    return optimizer
 
 
 def make_step():
@@ -74,6 +61,13 @@ def sample(batch, generator):
     """Draws pictures."""
     return torch.randn(batch, 3, 32, 32, generator=generator), torch.randint(10, (batch,), generator=generator)
 '''
+
+
+def subject_source(extra: int) -> str:
+    """Returns the module that every tool imports; the extra work is the one that calibration measures with."""
+    return f"{STEP.format(extra=extra)}\n{SLOWED}"
+
+
 PYPROJECT = """
 [build-system]
 requires = ["setuptools"]
@@ -156,7 +150,7 @@ class Subject:
         files = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in copied}
         files |= {
             "pyproject.toml": PYPROJECT,
-            "subject.py": STEP.format(extra=0),
+            "subject.py": subject_source(0),
             "asv.conf.json": json.dumps(ASV),
             "see_running_packages.py": SEE,
             "benchmarks/__init__.py": "",
@@ -167,7 +161,7 @@ class Subject:
         repo = Repository(folder / "repo", files)
         self.path = repo.path
         self.commits = [repo.commit()]
-        repo.write({"subject.py": STEP.format(extra=extra) + f"# {extra} more\n"})
+        repo.write({"subject.py": f"{subject_source(extra)}# {extra} more\n"})
         self.commits.append(repo.commit())
         self.checkouts = [folder / "base", folder / "head"]
         for commit, checkout in zip(self.commits, self.checkouts, strict=True):
@@ -177,8 +171,8 @@ class Subject:
 def extra_for(effect: float) -> int:
     """Returns how many units of work cost a share of the step, both timed in turn in this process."""
     scope: dict[str, object] = {}
-    exec(compile(STEP.format(extra=0), "subject.py", "exec"), scope)
-    step, work, clock = scope["make_step"](), torch.full((48, 48), 1.0 / 48), HostClock()
+    exec(compile(subject_source(0), "subject.py", "exec"), scope)
+    step, work, clock = scope["make_step"](), torch.full((SIZE, SIZE), 1.0 / SIZE), HostClock()
 
     def unit() -> None:
         for _ in range(100):
