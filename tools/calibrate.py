@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import math
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -41,7 +41,7 @@ SIMULATED = 500
 @click.option("--trials", type=int, default=10, show_default=True, help="Comparisons of each variant.")
 @click.option("--budget", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Of one comparison.")
 @click.option("--workers", type=int, default=4, show_default=True, metavar="N", help="Processes that take turns.")
-@click.option("--busy", is_flag=True, help="Keep another core busy meanwhile.")
+@click.option("--busy", is_flag=True, help="Two at a time: each keeps the other's core busy.")
 @click.option(
     "--results", default="results/calibration", show_default=True, metavar="DIR", help="Where trials are appended."
 )
@@ -77,18 +77,18 @@ def command(
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.jsonl"
-    with tempfile.TemporaryDirectory() as scratch, _busy(busy), path.open("ab") as stream:
+    with tempfile.TemporaryDirectory() as scratch, path.open("ab") as stream:
         for text in selection or VARIANTS:
             variant = Variant.parse(text)
             extra = _extra(variant, effect, of, Path(scratch)) if effect else 0
             plan = _plan(extra, Path(scratch), Protocol(budget_s=budget, workers=workers))
-            for done in range(trials):
-                # New workers for each trial, as two calls of `stepbench compare` would have.
-                trial = replace(_trial(plan, variant, of if effect else None), extra=extra, effect=effect, busy=busy)
+            one = partial(_trial, plan, variant, of if effect else None)
+            for done, found in enumerate(_together(one, trials) if busy else (one() for _ in range(trials)), 1):
+                trial = replace(found, extra=extra, effect=effect, busy=busy)
                 stream.write(msgspec.json.encode(trial) + b"\n")
                 stream.flush()
                 step = calibration.verdicts(trial, Rule())[STEP]
-                click.echo(f"{variant} {done + 1}/{trials}: step {step[0]} after {step[1]:.0f} s", err=True)
+                click.echo(f"{variant} {done}/{trials}: step {step[0]} after {step[1]:.0f} s", err=True)
     click.echo(f"stored: {path}", err=True)
     return 0
 
@@ -196,17 +196,15 @@ def _share(found: calibration.Share) -> str:
     return f"{found.hits}/{found.trials} ({100 * found.low:.1f} to {100 * found.high:.1f} %)"
 
 
-@contextlib.contextmanager
-def _busy(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - a switch is what it is
-    """Keeps one core busy for a block."""
-    if not wanted:
-        yield
-        return
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+def _together(trial: Callable[[], Trial], count: int) -> Iterator[Trial]:
+    """Yields trials as they end, of which two run at any time; each has workers of its own."""
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(trial) for _ in range(count)]
         try:
-            yield
+            for done in as_completed(waiting):
+                yield done.result()
         finally:
-            process.kill()
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 if __name__ == "__main__":

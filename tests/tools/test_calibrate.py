@@ -30,5 +30,15 @@ def test_trials_are_stored_and_counted(repository, stepbench, monkeypatch, effec
     assert ("False alarms in any row" in out) is (effect == 0)
 
 
+def test_two_trials_at_a_time_are_each_others_busy_neighbour(repository, stepbench, monkeypatch):
+    repo = repository(toys())
+    repo.commit()
+    monkeypatch.chdir(repo.path)
+    asked = ("net/plain/none", "--trials", "3", "--budget", "1", "--workers", "1", "--busy")
+    assert stepbench("calibrate", *asked, "--results", repo.path / "out")[0] == 0
+    (path,) = (repo.path / "out").glob("*.jsonl")
+    assert [json.loads(line)["busy"] for line in path.read_text().splitlines()] == [True] * 3
+
+
 def test_without_trials_there_is_no_summary(stepbench, tmp_path):
     assert stepbench("calibrate", "--summary", "--results", tmp_path)[0] == 4
