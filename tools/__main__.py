@@ -11,14 +11,17 @@ import click
 
 from bench.errors import StepbenchError
 
-# name -> one line of help; the module of the same name is imported only when its command runs.
+# name -> one line of help; the module of that name is imported only when its command runs.
 COMMANDS = {
     "measure": "Measure forward, backward and optimize of variants.",
     "compare": "Measure two commits against each other: slower, faster, equivalent?",
+    "profile": "Profile the lines of a step, its stacks and its trace; compare two profiles.",
     "calibrate": "Compare identical or slowed versions again and again: how often are verdicts wrong?",
     "report": "Show stored results again, in any format.",
     "list": "List models, optimizers, quantizations, data sources and sets.",
 }
+# A file profile.py in the folder of a script that is started would hide the standard library's module.
+MODULES = {"profile": "profiling"}
 INTERRUPTED = 130
 
 
@@ -31,7 +34,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
+        command: click.Command = importlib.import_module(f".{MODULES.get(cmd_name, cmd_name)}", __package__).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
@@ -49,6 +52,7 @@ def cli() -> None:
       stepbench measure                          the 12 variants of the main job
       stepbench measure 'resnet20/*/none'        every optimizer on one model
       stepbench measure mlp/my-sgd/none --plugin my_specimens.py
+      stepbench profile lines resnet20/eva/none  what each line of its functions costs
       stepbench report results/records           the newest results again
       stepbench list                             every name that can be measured
 

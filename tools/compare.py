@@ -13,17 +13,17 @@ from click.core import ParameterSource
 
 from bench.analyze import comparison as analysis
 from bench.analyze.verdict import Rule
-from bench.data.duet import Duet, SideName, Version
+from bench.data.duet import Duet
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 from bench.errors import InvalidRepository, NothingMeasured, StepbenchError
 from bench.plugin import Registry
 from bench.report.comparison import document, html, markdown, terminal
-from bench.run import compare, own_environment, snapshot
+from bench.run import compare, snapshot
 from bench.run.select import select
-from bench.run.version import separate_because, version
+from bench.run.version import separate_because
 
-from . import output, progress
+from . import output, progress, versions
 from .catalog import DEFAULT as DEFAULT_CATALOG
 from .catalog import choose
 
@@ -97,16 +97,16 @@ def command(
     rule = Rule(threshold=given["threshold"], margin=given["margin"], alpha=given["alpha"])
     folder = snapshot.top_level(Path(repo))
     doubtful = None
-    if head not in {None, "."} and not snapshot.is_commit(folder, str(head)):
+    if head not in {None, versions.WORKING_TREE} and not snapshot.is_commit(folder, str(head)):
         doubtful, selection, head = head, (str(head), *selection), None
     sides = (
-        _version("base", folder, base, given["path"], plugins),
-        _version("head", folder, head or ".", given["path"], plugins),
+        versions.named("base", folder, base, given["path"], plugins),
+        versions.named("head", folder, head or versions.WORKING_TREE, given["path"], plugins),
     )
     separate = separate_because(*sides)
     with progress.bar(None) as show:
         if separate is not None and given["isolation"] != "module":
-            sides = (_equipped(sides[0], show), _equipped(sides[1], show))
+            sides = (versions.equipped(sides[0], show), versions.equipped(sides[1], show))
         plan = compare.Plan(
             base=sides[0],
             head=sides[1],
@@ -124,17 +124,11 @@ def command(
             variants = _selected(comparison.registry(), folder, given, selection, doubtful)
             duets, interrupted = _measure(comparison, variants, rule, show)
             run = compare.describe(comparison)
-    snapshot.clean(folder)
-    own_environment.clean()
+    versions.clean(folder)
     report = analysis.report(run, duets, rule, len(variants))
     output.write_all(given, {"json": document.render, "markdown": markdown.render, "html": html.render}, report)
     click.echo(terminal.render(report, width=output.width(), color=output.color()))
     return 130 if interrupted else _exit_code(report, conclusive=given["conclusive"])
-
-
-def _version(side: SideName, folder: Path, name: str, path: str | None, plugins: Sequence[str]) -> Version:
-    copy = snapshot.of_working_tree(folder, side) if name == "." else snapshot.of_commit(folder, name, side)
-    return version(side, copy, folder, path, plugins)
 
 
 def _selected(
@@ -156,11 +150,6 @@ def _selected(
     if not variants:
         raise NothingMeasured("the selection is empty; `stepbench list` shows what there is")
     return variants
-
-
-def _equipped(side: Version, show: progress.Show) -> Version:
-    show(f"installing what {side.name} depends on")
-    return own_environment.equipped(side)
 
 
 def _options() -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Profiles as text: the lines of functions, and the difference of two profiles."""

@@ -1,0 +1,25 @@
+"""A profile in the file format of line_profiler, for `python -m line_profiler`.
+
+It is a pickle. It is written for the tools that take nothing else, and never read: a pickle of a stranger runs code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from line_profiler.line_profiler import LineStats
+
+from bench.data.profile import Profile
+
+UNIT = 1e-9
+
+
+def write(profile: Profile, path: Path) -> None:
+    """Writes the lines of a profile; file names are as in the profile, relative to where it was taken."""
+    timings = {
+        (function.file, function.first, function.name): [
+            (line.number, line.hits, round(sum(map(sum, line.seconds)) / UNIT)) for line in function.lines if line.hits
+        ]
+        for function in profile.functions
+    }
+    LineStats(timings, UNIT).to_file(str(path))
