@@ -57,6 +57,13 @@ def overhead(session: nox.Session) -> None:
 
 
 @nox.session
+def profile(session: nox.Session) -> None:
+    """Profile a step: nox -s profile -- lines resnet20/eva/none, or -- diff vit/eva/none@@main vit/eva/none."""
+    install(session)
+    session.run("stepbench", "profile", *session.posargs)
+
+
+@nox.session
 def calibrate(session: nox.Session) -> None:
     """Compare identical or slowed versions again and again: nox -s calibrate -- --effect 0.01, or -- --summary."""
     install(session)

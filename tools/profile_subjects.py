@@ -105,7 +105,9 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[tuple[Subject
     axes = {axis: given[axis] for axis in ("batch", "threads", "device")}
     functions = tuple(given.get("functions", ()))
     if not any(AT in text for text in texts):
-        found = select(load(given["plugins"]), texts, None, axes)
+        registry = load(given["plugins"])
+        # One by one: a variant may be compared with itself.
+        found = [variant for text in texts for variant in select(registry, [text], None, axes)]
         return tuple(Subject(variant=variant, functions=functions) for variant in found), {}
     pairs = [(text.partition(AT)[0], text.partition(AT)[2] or versions.WORKING_TREE) for text in texts]
     names = list(dict.fromkeys(name for _, name in pairs))

@@ -79,7 +79,8 @@ class _Timed(TorchDispatchMode):
 @functools.cache
 def _detour() -> float:
     """Returns how much longer an operation takes when it is called from a mode: seconds of one that does little."""
-    tensor, plain = torch.zeros(1), []
+    tensor = torch.zeros(1)
+    plain: list[float] = []
     with torch.no_grad():
         for _ in range(DETOURS):
             begun = now()
@@ -88,7 +89,8 @@ def _detour() -> float:
         with _Timed() as timed:
             for _ in range(DETOURS):
                 tensor.neg_()
-    return max(0.0, statistics.median(timed.seconds) - statistics.median(plain))
+    extra: float = statistics.median(timed.seconds) - statistics.median(plain)
+    return max(0.0, extra)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import inspect
 import linecache
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.data.measurement import Caveat
 from bench.data.profile import Function, Line
 from bench.errors import InvalidVariant
 from bench.plugin import Registry, Sampler
@@ -39,6 +41,7 @@ class Host:
 
     def __init__(self, settings: ProfileSettings, isolation: Isolation) -> None:
         self.settings, self.isolation = settings, isolation
+        self.begun = dt.datetime.now(dt.UTC).timestamp()
         self.sides = {side.name: side for side in isolation.sides}
         self.duet = Duet(isolation, data=settings.data, seed=settings.seed, worker=settings.worker)
         self._registry: Registry | None = None
@@ -80,6 +83,19 @@ def hosting(settings: ProfileSettings) -> Iterator[Host]:
     """Gives a host, which holds its versions apart for a block."""
     with isolated([Side(version) for version in settings.versions]) as isolation:
         yield Host(settings, isolation)
+
+
+def changed_since(built: Built, begun: float) -> tuple[Caveat, ...]:
+    """Returns a caveat for files of functions that were written after a moment: their text is not what runs."""
+    files = {target.function.__code__.co_filename for target in built.targets}
+    late = sorted(file for file in files if Path(file).is_file() and Path(file).stat().st_mtime > begun)
+    return tuple(
+        Caveat(
+            code="source-changed",
+            message=f"{built.name_file(file)} was changed while it was profiled: what ran may be other lines",
+        )
+        for file in late
+    )
 
 
 def describe_function(target: Target, name_file: Callable[[str], str]) -> Function:

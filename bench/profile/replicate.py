@@ -12,7 +12,7 @@ from bench.data.metric import STEP
 from bench.data.profile import Line, Operation, StepTimes
 from bench.errors import StepbenchError
 from bench.profile.attribution import LineOperations, Spot, count_events, timed_hooks
-from bench.profile.host import Built, Host, describe_function
+from bench.profile.host import Built, Host, changed_since, describe_function
 from bench.profile.messages import Subject, TakenLines
 from bench.profile.recorder import Times
 from bench.run.build import close
@@ -83,7 +83,7 @@ def take(
         try:
             host.enter(one.built)
             if number not in found:
-                found[number] = _finish(one, host.settings.worker, first=first)
+                found[number] = _finish(one, host, first=first)
             close(one.built.step)
         except Exception as error:  # noqa: BLE001 - as above
             found[number] = _message(error)
@@ -95,7 +95,7 @@ def _message(error: Exception) -> str:
     return str(error) if isinstance(error, StepbenchError) else describe(error)
 
 
-def _finish(watched: Watched, worker: int, *, first: bool) -> TakenLines:
+def _finish(watched: Watched, host: Host, *, first: bool) -> TakenLines:
     """Books hooks, operations and, in the first replicate, events on the lines, and puts everything together."""
     built = watched.built
     step = built.step
@@ -126,7 +126,12 @@ def _finish(watched: Watched, worker: int, *, first: bool) -> TakenLines:
                 )
             )
         functions.append(replace(function, lines=tuple(lines)))
-    return TakenLines(functions=tuple(functions), times=watched.times(worker), events=total)
+    return TakenLines(
+        functions=tuple(functions),
+        times=watched.times(host.settings.worker),
+        events=total,
+        caveats=changed_since(built, host.begun),
+    )
 
 
 def _hooks(built: Built, codes: Collection[CodeType], index: int) -> dict[Spot, dict[str, float]]:

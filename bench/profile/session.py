@@ -160,6 +160,7 @@ class Session:
             replicates=tuple(one.times for one in taken),
             events=max((one.events for one in taken), default=0),
             functions=merged([one.functions for one in taken]),
+            caveats=tuple(dict.fromkeys(caveat for one in taken for caveat in one.caveats)),
             failure=next((one for one in gathered if isinstance(one, str)), None),
         )
 

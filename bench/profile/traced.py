@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
@@ -12,6 +13,7 @@ from bench.run.build import Step
 
 # The profiler's own first step is slow.
 WARMUP = 2
+_ITS_OWN = frozenset({"ProfilerStep*"})
 
 
 def trace(step: Step, steps: int, path: Path) -> tuple[TracedOperation, ...]:
@@ -22,25 +24,30 @@ def trace(step: Step, steps: int, path: Path) -> tuple[TracedOperation, ...]:
     activities = [ProfilerActivity.CPU]
     if step.variant.device != "cpu":
         activities.append(ProfilerActivity.CUDA)
-    with profile(
-        activities=activities, schedule=schedule(wait=0, warmup=WARMUP, active=steps), acc_events=True
-    ) as profiler:
+    found: list[TracedOperation] = []
+
+    def ready(profiler: profile) -> None:
+        # Here and not at the end: the profiler forgets a cycle when the next one begins.
+        profiler.export_chrome_trace(str(path))
+        found.extend(_operation(event, steps) for event in profiler.key_averages() if event.key not in _ITS_OWN)
+
+    cycle = schedule(wait=0, warmup=WARMUP, active=steps, repeat=1)
+    with profile(activities=activities, schedule=cycle, on_trace_ready=ready) as profiler:
         for index in range(WARMUP + steps):
             _marked(step, index)
             if step.variant.device != "cpu":
                 torch.cuda.synchronize(step.variant.device)
             profiler.step()
-    profiler.export_chrome_trace(str(path))
-    return tuple(
-        TracedOperation(
-            name=event.key,
-            calls=event.count / steps,
-            self_seconds=event.self_cpu_time_total * 1e-6 / steps,
-            total_seconds=event.cpu_time_total * 1e-6 / steps,
-            device_seconds=event.self_device_time_total * 1e-6 / steps,
-        )
-        for event in profiler.key_averages()
-        if not event.key.startswith("ProfilerStep")
+    return tuple(found)
+
+
+def _operation(event: Any, steps: int) -> TracedOperation:
+    return TracedOperation(
+        name=event.key,
+        calls=event.count / steps,
+        self_seconds=event.self_cpu_time_total * 1e-6 / steps,
+        total_seconds=event.cpu_time_total * 1e-6 / steps,
+        device_seconds=event.self_device_time_total * 1e-6 / steps,
     )
 
 

@@ -52,7 +52,10 @@ def _line(line: LineDiff) -> dict[str, object]:
 
 def markdown(found: ProfileDiff) -> str:
     """Returns GitHub's markdown: the sentences open, the tables folded."""
-    lines = [f"**{escape(sentence)}**  " for sentence in words.summary(found)]
+    lines = [
+        f"* {escape(sentence)}" if sentence.startswith(" ") else f"\n**{escape(sentence)}**\n"
+        for sentence in words.summary(found)
+    ]
     lines += ["", f"{escape(words.name(found.base))} → {escape(words.name(found.head))}; {escape(words.step(found))}"]
     for one in found.functions:
         if one.explaining:

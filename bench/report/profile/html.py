@@ -55,7 +55,8 @@ def _section(name: str, found: Sequence[FunctionCost | None], profiles: Sequence
 
 def _row(place: int, lines: Sequence[LineCost | None], dearest: float) -> page.Row:
     have = [line for line in lines if line is not None]
-    most = max(have, key=lambda line: line.step_seconds)
+    # The one that says most: with operations or hooks under it, and the dearest of those.
+    most = max(have, key=lambda line: (bool(line.line.operations or line.line.hooks), line.step_seconds))
     numbers = dict.fromkeys(str(line.line.number) for line in have)
     why = [*([words.operations(most.line.operations)] if most.line.operations else []), *words.hooks(most.line.hooks)]
     return page.Row(

@@ -110,32 +110,30 @@ def step(found: ProfileDiff) -> str:
 
 
 def summary(found: ProfileDiff) -> list[str]:
-    """Returns the sentences that name the lines that changed, largest change first; or that none did."""
-    sentences = [_sentence(one, found) for one in found.functions if one.explaining]
+    """Returns what changed: a sentence for each function, largest change first, and below it the lines by name."""
+    sentences = [text for one in found.functions if one.explaining for text in _sentences(one, found)]
     if sentences:
         return sentences
-    sees = sorted(
+    reach = sorted(
         max(abs(line.change.low), abs(line.change.high))
         for one in found.functions
         for line in one.lines
         if line.change.low is not None and line.change.high is not None
     )
-    seen = (
-        f"; nine in ten lines changed by less than {units.seconds(sees[int(0.9 * (len(sees) - 1))])} a step"
-        if sees
-        else ""
-    )
-    return [f"no line differs{seen}"]
+    most = reach[int(0.9 * (len(reach) - 1))] if reach else 0.0
+    return [f"no line differs; nine in ten lines changed by less than {units.seconds(most)} a step"]
 
 
-def _sentence(one: FunctionDiff, found: ProfileDiff) -> str:
+def _sentences(one: FunctionDiff, found: ProfileDiff) -> list[str]:
     lines = one.explaining
     net = sum(line.change.seconds for line in one.lines if line.differs)
     share = 100 * net / found.step_seconds[0] if found.step_seconds[0] else 0.0
     part = 100 * sum(line.share for line in lines)
-    named = "; ".join(f"{where(line)} {shortened(line.text)!r} {signed(line.change.seconds)}" for line in lines)
     explain = f"{len(lines)} lines explain" if len(lines) > 1 else "1 line explains"
-    return f"{title(one)}: {signed(net)} a step ({share:+.1f} % of it); {explain} {part:.0f} %: {named}"
+    return [
+        f"{title(one)}: {signed(net)} a step ({share:+.1f} % of it); {explain} {part:.0f} % of what changed:",
+        *(f"  {signed(line.change.seconds)}: {where(line)}, {shortened(line.text)}" for line in lines),
+    ]
 
 
 def title(one: FunctionDiff) -> str:
