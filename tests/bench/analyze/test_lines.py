@@ -36,3 +36,10 @@ def test_a_profiler_that_made_steps_faster_costs_nothing():
 
 def test_a_profile_without_replicates_has_no_costs():
     assert costs(samples.profile(replicates=(), failure="broken")) == []
+
+
+def test_a_line_of_many_events_keeps_a_third_of_its_time():
+    loop = {"for block in self.blocks:": {"events": 1000}}
+    (cost,) = costs(samples.profile(samples.function(**loop), events=1000))
+    line = next(line for line in cost.lines if line.line.events)
+    assert line.step_seconds == pytest.approx(2e-6 / 3, rel=0.05)
