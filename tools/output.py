@@ -20,7 +20,7 @@ from bench.report import cells, document, markdown, seed, terminal
 
 FAILED, NOTHING = 3, 4
 # Options that name a file to be written.
-FILES = ("json", "markdown", "html")
+FILES = ("json", "markdown", "html", "lprof")
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +84,7 @@ def width() -> int:
     return shutil.get_terminal_size((120, 40)).columns
 
 
-def write_all(given: dict[str, Any], forms: Mapping[str, Callable[[Any], str]], content: Any) -> None:
+def write_all(given: dict[str, Any], forms: Mapping[str, Callable[[Any], str | bytes]], content: Any) -> None:
     """Writes the files that were asked for, each in its form."""
     for name, render in forms.items():
         if given.get(name):
@@ -103,12 +103,14 @@ def _markdown(made: Sequence[Table]) -> str:
     return "\n\n".join(markdown.render(table) for table in made)
 
 
-def _write(path: Path, text: str) -> None:
-    """Replaces a file in one piece."""
+def _write(path: Path, content: str | bytes) -> None:
+    """Replaces a file in one piece; text ends with a newline."""
+    if isinstance(content, str):
+        content = (content if content.endswith("\n") else content + "\n").encode()
     handle, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text if text.endswith("\n") else text + "\n")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:

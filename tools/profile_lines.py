@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
+from bench.data.profile import Profile
 from bench.report.profile import html, markdown, text
 from bench.store import lprof
 from bench.store import profiles as store
@@ -29,8 +30,9 @@ def command(variants: tuple[str, ...], **given: Any) -> int:
 
     The tables are line_profiler's: hits, time, time a hit and share of the function, warm-up steps left out. Below
     each stands what the dearest lines do: operations that reach the dispatcher, and the part of a line that is hooks.
-    Several variants are taken together, step by step in turn. VARIANT@@COMMIT is a variant as a commit has it, and
-    VARIANT@@. as the working tree has it. A function marked with `from bench.profile import lines` is always shown.
+    Several variants are taken together, step by step in turn. VARIANT@@COMMIT is a variant as a commit has it, written
+    in full and without a *, and VARIANT@@. as the working tree has it. A function that is marked with
+    `from bench.profile import lines` is always shown.
 
     \b
     Examples:
@@ -42,12 +44,13 @@ def command(variants: tuple[str, ...], **given: Any) -> int:
     output.check(given)
     found, interrupted = profile_subjects.profiles(variants, given)
     whole = [profile for profile in found if profile.replicates]
-    forms = {"markdown": markdown.render, "html": html.render, "json": store.encode}
     if whole:
-        output.write_all(given, forms, found)
-        if given["lprof"]:
-            lprof.write(whole[0], Path(given["lprof"]))
-    click.echo(text.render(found))
+        forms: dict[str, Callable[[Sequence[Profile]], str | bytes]] = {
+            "markdown": markdown.render, "html": html.render, "json": store.encode, "lprof": lprof.encode,
+        }  # fmt: skip
+        output.write_all(given, forms, whole)
+    if whole or not interrupted:
+        click.echo(text.render(found))
     if interrupted:
-        return 130
+        return profile_subjects.interrupted(whole)
     return output.FAILED if any(profile.failure for profile in found) else 0 if whole else output.NOTHING

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from bench.errors import InvalidOption
 from bench.profile.stacks import record
 
 from . import profile_subjects, progress
@@ -32,11 +31,8 @@ def command(variant: str, seconds: float, rate: int, output: str, *, native: boo
       stepbench profile stacks vit/eva-8bit/none
       stepbench profile stacks resnet20/eva/none --native --seconds 20 --output profiles
     """
-    wanted, names = profile_subjects.subjects([variant], given)
     folder = profile_subjects.folder(output)
-    if len(wanted) != 1:
-        raise InvalidOption(f"{variant}: {len(wanted)} variants; stacks are of one, name it in full")
-    plan = profile_subjects.planned(wanted, names, given)
+    plan = profile_subjects.only(variant, given)
     with progress.bar(None) as show:
         show(f"{variant}: sampling for {seconds:g} s")
         found = record(

@@ -130,9 +130,22 @@ def profiles(texts: Sequence[str], given: dict[str, Any]) -> tuple[list[Profile]
         show("starting workers")
         with Session(plan) as session:
             found = session.profiles(show)
-    if names:
-        versions.clean(snapshot.top_level(Path(given["repo"])))
     return found
+
+
+def interrupted(found: Sequence[Profile]) -> int:
+    """Says how much was finished when somebody interrupted, and returns the exit code."""
+    count = min((len(profile.replicates) for profile in found), default=0)
+    click.echo(f"interrupted: {count} replicates were finished and are kept", err=True)
+    return 130
+
+
+def only(variant: str, given: dict[str, Any]) -> ProfilePlan:
+    """Returns the plan for one variant; raises InvalidOption for a selection of several."""
+    wanted, names = subjects([variant], given)
+    if len(wanted) != 1:
+        raise InvalidOption(f"{variant}: {len(wanted)} variants; this is of one, name it in full")
+    return planned(wanted, names, given)
 
 
 def planned(wanted: tuple[Subject, ...], names: dict[SideName, str], given: dict[str, Any]) -> ProfilePlan:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bench.errors import InvalidOption, StepbenchError
+from bench.errors import StepbenchError
 from bench.profile.messages import ProfileRequest
 from bench.profile.session import PATIENCE_S, started
 from bench.report.profile import operations
@@ -34,17 +34,14 @@ def command(variant: str, steps: int, top: int, place: str, **given: Any) -> int
       stepbench profile trace resnet20/eva/none --steps 20 --top 40 --output profiles
     """
     output.check(given)
-    wanted, names = profile_subjects.subjects([variant], given)
     path = profile_subjects.folder(place) / f"{profile_subjects.file_name(variant)}.trace.json"
-    if len(wanted) != 1:
-        raise InvalidOption(f"{variant}: {len(wanted)} variants; a trace is of one, name it in full")
-    plan = profile_subjects.planned(wanted, names, given)
+    plan = profile_subjects.only(variant, given)
     with progress.bar(None) as show:
         show(f"{variant}: tracing {steps} steps")
         worker = started(plan, 0, plan.versions)
         try:
             answer = worker.ask(
-                ProfileRequest(do="trace", subjects=wanted, steps=steps, path=str(path.resolve())), PATIENCE_S
+                ProfileRequest(do="trace", subjects=plan.subjects, steps=steps, path=str(path.resolve())), PATIENCE_S
             )
         finally:
             worker.stop()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from bench.analyze.lines import a_step
+
 CONFIDENCE = 0.95
 
 
@@ -24,11 +26,12 @@ class Change:
 def change(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]], *, paired: bool) -> Change:
     """Returns a change with Student's interval over replicates: paired by step within them, or Welch's.
 
-    A side without the line has taken no time for it.
+    Pairs are of steps where every step of both sides took time, else of what a step takes (see `lines.a_step`). A side
+    without the line has taken no time for it.
     """
     if paired:
         return _paired(base, head)
-    sides = [[statistics.median(steps) for steps in side if steps] for side in (base, head)]
+    sides = [[a_step(steps) for steps in side if steps] for side in (base, head)]
     if min(map(len, sides)) < 2:
         here = [statistics.fmean(side) if side else 0.0 for side in sides]
         if not sides[0] or not sides[1]:
@@ -49,11 +52,11 @@ def change(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]], *, 
 def _paired(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]]) -> Change:
     values = []
     for number in range(max(len(base), len(head))):
-        sides = [side[number] if number < len(side) else () for side in (base, head)]
-        length = max(map(len, sides))
-        if length:
-            filled = [side or (0.0,) * length for side in sides]
-            values.append(statistics.median(after - before for before, after in zip(*filled, strict=True)))
+        before, after = (side[number] if number < len(side) else () for side in (base, head))
+        if len(before) == len(after) and min((*before, *after), default=0.0) > 0:
+            values.append(statistics.median(now - then for then, now in zip(before, after, strict=True)))
+        elif before or after:
+            values.append(a_step(after) - a_step(before))
     return _one_sample(values)
 
 

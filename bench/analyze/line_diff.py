@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bench.analyze.align import Aligned, Kind, align
 from bench.analyze.change import Change, change
-from bench.analyze.lines import corrected, overhead, typical
+from bench.analyze.lines import Overhead, corrected, overhead, typical
 from bench.analyze.multiplicity import holm
 from bench.data.metric import STEP
 from bench.data.profile import Function, Line, Profile
@@ -24,7 +24,7 @@ EXPLAINED = 0.8
 class LineDiff:
     """A line on both sides, or on one; `differs` where its change is neither noise nor too small to matter.
 
-    `share` is its part of all changes of its function's lines that differ, by size.
+    `share` is its part of all changes of its function's lines that are sure, by size.
     """
 
     kind: Kind
@@ -51,6 +51,16 @@ class FunctionDiff:
     head: Function | None
     seconds: float
     lines: tuple[LineDiff, ...]
+
+    @property
+    def edited(self) -> list[LineDiff]:
+        """The lines that are on one side only, or have moved."""
+        return [line for line in self.lines if line.kind != "same"]
+
+    @property
+    def sure(self) -> float:
+        """The sum of the changes of the lines that differ, in seconds a step."""
+        return sum(line.change.seconds for line in self.lines if line.differs)
 
     @property
     def explaining(self) -> list[LineDiff]:
@@ -82,13 +92,9 @@ def diff(base: Profile, head: Profile) -> ProfileDiff:
     """Compares two profiles that have replicates; those of one session pair by pair."""
     paired = base.session == head.session
     costs = (overhead(base), overhead(head))
-    # One figure for both: an event costs what it costs, and the noise of that must not look like a change.
-    event_seconds = statistics.fmean(cost.event_seconds for cost in costs)
+    own = _both(*costs)
     floor = RELEVANT * costs[0].plain
-    found = [
-        _function(*pair, paired=paired, event_seconds=event_seconds)
-        for pair in _matched(base.functions, head.functions)
-    ]
+    found = [_function(*pair, paired=paired, own=own) for pair in _matched(base.functions, head.functions)]
     rows = {(number, index): row for number, one in enumerate(found) for index, row in enumerate(one.lines)}
     capitals = {key: -math.log(max(row.change.p, 1e-300)) for key, row in rows.items()}
     real = holm(capitals, dict.fromkeys(rows, 1 / len(rows)), ALPHA) if rows else set()
@@ -96,15 +102,30 @@ def diff(base: Profile, head: Profile) -> ProfileDiff:
     functions = [
         _judged(one, {index for which, index in differing if which == number}) for number, one in enumerate(found)
     ]
-    plain = [[list(one.plain[STEP]) for one in side.replicates] for side in (base, head)]
+    # Means, and not medians: work that is done every few steps is part of the step.
+    plain = [[[statistics.fmean(one.plain[STEP])] for one in side.replicates] for side in (base, head)]
     return ProfileDiff(
         base=base,
         head=head,
         paired=paired,
         step=change(plain[0], plain[1], paired=paired),
-        step_seconds=(costs[0].plain, costs[1].plain),
+        step_seconds=(_mean(plain[0]), _mean(plain[1])),
         functions=tuple(sorted(functions, key=_rank)),
     )
+
+
+def _both(base: Overhead, head: Overhead) -> Overhead:
+    """Returns one price of an event for both: it costs what it costs, and its noise must not look like a change."""
+    phases = dict.fromkeys((*base.event_seconds, *head.event_seconds))
+    prices = {
+        phase: statistics.fmean(side.event_seconds[phase] for side in (base, head) if phase in side.event_seconds)
+        for phase in phases
+    }
+    return Overhead(plain=base.plain, profiled=base.profiled, event_seconds=prices)
+
+
+def _mean(replicates: Sequence[Sequence[float]]) -> float:
+    return statistics.fmean(value for values in replicates for value in values)
 
 
 def _rank(one: FunctionDiff) -> tuple[bool, bool, float]:
@@ -128,14 +149,14 @@ def _matched(base: Sequence[Function], head: Sequence[Function]) -> list[tuple[F
     return pairs + [(function, None) for function in left]
 
 
-def _function(base: Function | None, head: Function | None, *, paired: bool, event_seconds: float) -> FunctionDiff:
+def _function(base: Function | None, head: Function | None, *, paired: bool, own: Overhead) -> FunctionDiff:
     sides = [[line.text for line in one.lines] if one else [] for one in (base, head)]
     lines = []
     for row in align(*sides):
         pair = _pair(row, base, head)
         if not any(line is not None and line.hits for line in pair):
             continue
-        seconds = [corrected(line, event_seconds) if line else [] for line in pair]
+        seconds = [corrected(line, own) if line else [] for line in pair]
         lines.append(
             LineDiff(
                 kind=row.kind,

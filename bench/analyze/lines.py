@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from bench.data.metric import STEP
 from bench.data.profile import Function, Line, Profile
 
-# What stays of a line's time at least. Events in plain Python cost less than those inside of torch's calls, so that
-# their mean takes too much from it; tracing makes plain Python two to three times slower.
+# What stays of a line's time at least. Events in plain Python cost less than the mean of their phase, which would take
+# too much from a line of nothing else; tracing makes such lines two to three times slower.
 LEAST = 1 / 3
 
 
@@ -18,7 +18,7 @@ LEAST = 1 / 3
 class LineCost:
     """One line: `seconds` in all profiled steps, as recorded; `share` of its function's; `step_seconds` corrected.
 
-    `step_seconds` is the median of a step, less what the profiler's own work took in it.
+    `step_seconds` is what it takes in a step, less what the profiler's own work took.
     """
 
     line: Line
@@ -48,11 +48,15 @@ class FunctionCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Overhead:
-    """What profiling costs: a profiled step and a plain one, in seconds, and what one event of tracing costs."""
+    """What profiling costs: seconds of a profiled step and of a plain one, and of an event of tracing, by phase."""
 
     plain: float
     profiled: float
-    event_seconds: float
+    event_seconds: dict[str, float]
+
+    def of(self, line: Line) -> float:
+        """Returns what the profiler's own work took of a line, in seconds a step."""
+        return sum(count * self.event_seconds.get(phase, 0.0) for phase, count in line.events.items())
 
 
 def overhead(profile: Profile) -> Overhead:
@@ -60,16 +64,26 @@ def overhead(profile: Profile) -> Overhead:
 
     A line profiler works at each event of Python's tracing, and nowhere else. So the difference of the two kinds of
     step, divided by a step's events, is what an event costs, and a line has as much of it as events happen under it.
+    Each phase has its own price: an event in the middle of torch's calls costs more than one in plain Python.
     """
     plain, profiled = (
-        [statistics.median(times[STEP]) for times in found]
-        for found in zip(*((one.plain, one.profiled) for one in profile.replicates), strict=True)
+        statistics.median(statistics.median(times[STEP]) for times in found)
+        for found in ([one.plain for one in profile.replicates], [one.profiled for one in profile.replicates])
     )
-    extra = statistics.median(after - before for before, after in zip(plain, profiled, strict=True))
     return Overhead(
-        plain=statistics.median(plain),
-        profiled=statistics.median(profiled),
-        event_seconds=max(0.0, extra / profile.events) if profile.events else 0.0,
+        plain=plain,
+        profiled=profiled,
+        event_seconds={
+            phase: max(0.0, _extra(profile, phase) / events) for phase, events in profile.events.items() if events
+        },
+    )
+
+
+def _extra(profile: Profile, phase: str) -> float:
+    return statistics.median(
+        statistics.median(one.profiled[phase]) - statistics.median(one.plain[phase])
+        for one in profile.replicates
+        if phase in one.plain
     )
 
 
@@ -77,8 +91,8 @@ def costs(profile: Profile) -> list[FunctionCost]:
     """Returns the functions of a profile in the order of their roles; none for a profile without replicates."""
     if not profile.replicates:
         return []
-    event_seconds = overhead(profile).event_seconds
-    return [_function(function, event_seconds) for function in profile.functions]
+    own = overhead(profile)
+    return [_function(function, own) for function in profile.functions]
 
 
 def steps(profile: Profile) -> int:
@@ -86,13 +100,13 @@ def steps(profile: Profile) -> int:
     return sum(len(one.profiled[STEP]) for one in profile.replicates)
 
 
-def corrected(line: Line, event_seconds: float) -> list[list[float]]:
+def corrected(line: Line, own: Overhead) -> list[list[float]]:
     """Returns a line's seconds by replicate and step, less what the profiler's own work took in it."""
-    own = line.events * event_seconds
-    return [[max(LEAST * seconds, seconds - own) for seconds in taken] for taken in line.seconds]
+    extra = own.of(line)
+    return [[max(LEAST * seconds, seconds - extra) for seconds in taken] for taken in line.seconds]
 
 
-def _function(function: Function, event_seconds: float) -> FunctionCost:
+def _function(function: Function, own: Overhead) -> FunctionCost:
     recorded = [sum(sum(taken) for taken in line.seconds) for line in function.lines]
     total = sum(recorded)
     return FunctionCost(
@@ -103,7 +117,7 @@ def _function(function: Function, event_seconds: float) -> FunctionCost:
                 line=line,
                 seconds=seconds,
                 share=seconds / total if total else 0.0,
-                step_seconds=typical(corrected(line, event_seconds)),
+                step_seconds=typical(corrected(line, own)),
             )
             for line, seconds in zip(function.lines, recorded, strict=True)
         ),
@@ -111,6 +125,12 @@ def _function(function: Function, event_seconds: float) -> FunctionCost:
 
 
 def typical(replicates: Sequence[Sequence[float]]) -> float:
-    """Returns the median over replicates of their medians over steps; 0 where no step ran it."""
-    medians = [statistics.median(steps) for steps in replicates if steps]
-    return statistics.median(medians) if medians else 0.0
+    """Returns seconds a step: the median over replicates; 0 where no step ran it."""
+    found = [a_step(taken) for taken in replicates if taken]
+    return statistics.median(found) if found else 0.0
+
+
+def a_step(taken: Sequence[float]) -> float:
+    """Returns what a line takes a step: the median of the steps that ran it, times how often one does."""
+    ran = [seconds for seconds in taken if seconds > 0]
+    return statistics.median(ran) * len(ran) / len(taken) if ran else 0.0

@@ -38,14 +38,14 @@ class Line:
     text: str
     hits: int = 0
     seconds: tuple[tuple[float, ...], ...] = ()
-    events: int = 0
+    events: dict[str, float] = field(default_factory=dict)
     hooks: dict[str, float] = field(default_factory=dict)
     operations: tuple[Operation, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """A profiled function: every line of its source; `sha256` is that of its file, `first` the line it begins at."""
+    """A profiled function: every line of its source; `sha256` is that of its file's bytes, `first` its line."""
 
     name: str
     role: Role
@@ -70,7 +70,8 @@ class Profile:
     """The lines of one variant, in one version of the code.
 
     `version` is how the commit was named, None for the installed code; `session` tells which profiles were taken
-    together, step by step in turn, so that their replicates can be paired. `events` are those of a whole step.
+    together, step by step in turn, so that their replicates can be paired. `commit` is that of the repository in which
+    the profiled model lies. `events` are those of a step, by phase.
     """
 
     schema: int = PROFILE_SCHEMA
@@ -82,7 +83,7 @@ class Profile:
     dirty: bool
     environment: Environment
     replicates: tuple[StepTimes, ...] = ()
-    events: int = 0
+    events: dict[str, float] = field(default_factory=dict)
     functions: tuple[Function, ...] = ()
     caveats: tuple[Caveat, ...] = ()
     failure: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
@@ -18,6 +18,8 @@ from bench.run.clock import now
 
 # A line that runs: the code of its function, and its number.
 Spot = tuple[CodeType, int]
+# Events by line and phase.
+Counts = dict[Spot, dict[str, float]]
 # Enough calls for a median.
 DETOURS = 200
 # Up to Python 3.11 line profilers are told of every line of every function, from 3.12 on of those they ask for.
@@ -36,13 +38,14 @@ def spots(codes: Collection[CodeType]) -> set[Spot]:
 
 
 class LineOperations(TorchDispatchMode):
-    """Counts and times the operations under each line, other than views, as they are without this mode."""
+    """Counts and times the operations under each line, other than views, less the detour through this mode."""
 
-    def __init__(self, codes: Collection[CodeType]) -> None:
+    def __init__(self, codes: Collection[CodeType], detour: float | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.codes = codes
-        self.detour = _detour()
-        self.found: dict[Spot, dict[str, tuple[int, float]]] = {}
+        self.detour = _detour() if detour is None else detour
+        self.seconds: list[float] = []
+        self.found: dict[Spot, dict[str, list[float]]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -51,28 +54,10 @@ class LineOperations(TorchDispatchMode):
         begun = now()
         result = func(*args, **(kwargs or {}))
         seconds = max(0.0, now() - begun - self.detour)
+        self.seconds.append(seconds)
         if not func.is_view:
-            name = str(func.overloadpacket)
             for spot in spots(self.codes):
-                booked = self.found.setdefault(spot, {})
-                count, total = booked.get(name, (0, 0.0))
-                booked[name] = (count + 1, total + seconds)
-        return result
-
-
-class _Timed(TorchDispatchMode):
-    """Times operations as LineOperations does, and does nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seconds: list[float] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        begun = now()
-        result = func(*args, **(kwargs or {}))
-        self.seconds.append(now() - begun)
+                self.found.setdefault(spot, {}).setdefault(str(func.overloadpacket), []).append(seconds)
         return result
 
 
@@ -86,7 +71,8 @@ def _detour() -> float:
             begun = now()
             tensor.neg_()
             plain.append(now() - begun)
-        with _Timed() as timed:
+        timed = LineOperations((), detour=0.0)
+        with timed:
             for _ in range(DETOURS):
                 tensor.neg_()
     extra: float = statistics.median(timed.seconds) - statistics.median(plain)
@@ -124,13 +110,14 @@ def timed_hooks(module: torch.nn.Module, codes: Collection[CodeType]) -> Iterato
             table.update(original)
 
 
-def count_events(codes: Collection[CodeType], run: Callable[[], object]) -> tuple[dict[Spot, int], int]:
-    """Runs something and counts the events that a line profiler is told of: by line, and in all.
+def count_events(codes: Collection[CodeType], phases: Iterable[str]) -> tuple[Counts, dict[str, float]]:
+    """Counts the events that a line profiler is told of while phases run one after the other: by line, and in all.
 
-    A line's events are those between its beginning and the next one's in the same frame, as its time is.
+    `phases` yields the name of each phase when it has run. A line's events are those between its beginning and the next
+    one's in the same frame, as its time is.
     """
     total = 0
-    counts: dict[Spot, int] = {}
+    lines: dict[Spot, float] = {}
     begun: dict[FrameType, tuple[int, int]] = {}
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -140,15 +127,25 @@ def count_events(codes: Collection[CodeType], run: Callable[[], object]) -> tupl
         if ours and event in {"line", "return"}:
             if frame in begun:
                 line, before = begun.pop(frame)
-                counts[frame.f_code, line] = counts.get((frame.f_code, line), 0) + total - before
+                lines[frame.f_code, line] = lines.get((frame.f_code, line), 0) + total - before
             if event == "line":
                 begun[frame] = (frame.f_lineno, total)
         return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        run()
-    finally:
-        sys.settrace(before)
-    return counts, total
+    by_line: Counts = {}
+    by_phase: dict[str, float] = {}
+    running = iter(phases)
+    while True:
+        total, lines = 0, {}
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            phase = next(running, None)
+        finally:
+            sys.settrace(before)
+        if phase is None:
+            return by_line, by_phase
+        by_phase[phase] = by_phase.get(phase, 0) + total
+        for spot, count in lines.items():
+            known = by_line.setdefault(spot, {})
+            known[phase] = known.get(phase, 0) + count

@@ -10,7 +10,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ import torch
 from bench.data.profile import Role
 from bench.errors import UnknownName
 from bench.plugin import KINDS, Registry
-from bench.profile.marks import marked
+from bench.profile.marks import inner, marked
 from bench.run.build import Step
 
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
@@ -29,26 +29,38 @@ HOOKS = (*FORWARD_HOOKS, "_backward_pre_hooks", "_backward_hooks")
 
 @dataclass(frozen=True)
 class Target:
-    """A function to be profiled, and why."""
+    """A function to be profiled, and why.
 
-    function: FunctionType
+    `owner` is the function itself; or the one that it is defined in, with the `path` to it through constants of code.
+    """
+
+    owner: FunctionType
+    path: tuple[int, ...]
     role: Role
+
+    def code(self) -> CodeType:
+        """Returns the code that runs when it is called."""
+        code = self.owner.__code__
+        for index in self.path:
+            code = code.co_consts[index]
+        return code
 
     @property
     def name(self) -> str:
         """The function's name as its class and module know it."""
-        return self.function.__qualname__.replace(".<locals>", "")
+        return self.code().co_qualname.replace(".<locals>", "")
 
 
 def targets(step: Step, names: Sequence[str], owned: Callable[[str], bool]) -> list[Target]:
     """Returns the functions to be profiled of a step that has run; each once.
 
-    `names` stand in for what is profiled by default; marked functions are always profiled where `owned` says that
-    their file belongs to the version at hand. Raises UnknownName for a name that no loaded function has.
+    `names` stand in for what is profiled by default. Marked functions are always profiled, where their file is not of
+    another version: `owned` says which are the subject's. Raises UnknownName for a name that no loaded function has.
     """
     found = [target for name in names for target in _named(name, owned)] if names else list(_default(step))
-    found += [Target(function, "marked") for function in marked() if owned(function.__code__.co_filename)]
-    return list({target.function.__code__: target for target in reversed(found)}.values())[::-1]
+    found += [Target(function, path, "marked") for function, path in marked(owned)]
+    # By identity: functions of equal text are two.
+    return list({id(target.code()): target for target in reversed(found)}.values())[::-1]
 
 
 def hook_tables(module: torch.nn.Module, *names: str) -> list[dict[int, Callable[..., Any]]]:
@@ -65,15 +77,16 @@ def hook_name(hook: Callable[..., Any]) -> str:
 def _default(step: Step) -> Iterator[Target]:
     forward = _function(step.module.forward)
     if forward is not None:
-        yield Target(forward, "forward")
+        yield Target(forward, (), "forward")
     optimize = _function(step.optimizer.step) if step.optimizer is not None else None
     if optimize is not None:
-        yield Target(optimize, "optimize")
+        yield Target(optimize, (), "optimize")
     for module in step.module.modules():
         for hook in (hook for table in hook_tables(module, *HOOKS) for hook in table.values()):
             function = _function(hook)
             if function is not None:
-                yield Target(function, "hook")
+                # A hook's inner functions, too: what waits for the gradient of an output is made inside of it.
+                yield from (Target(function, path, "hook") for path, _ in inner(function.__code__))
 
 
 def _function(given: Any) -> FunctionType | None:
@@ -88,16 +101,22 @@ def _function(given: Any) -> FunctionType | None:
 
 def _named(name: str, owned: Callable[[str], bool]) -> list[Target]:
     """Returns the functions of a name: of the specimens, or wherever a full name leads to."""
-    known = {full: function for module in _specimens(owned) for full, function in _functions(module)}
-    found = [function for full, function in known.items() if f".{full}".endswith(f".{name}")]
+    known = [
+        (f"{module.__name__}.{code.co_qualname}".replace(".<locals>", ""), Target(function, path, "named"))
+        for module in _specimens(owned)
+        for function in _functions(module)
+        for path, code in inner(function.__code__)
+    ]
+    found = [target for full, target in known if f".{full}".endswith(f".{name}")]
     if not found and "." in name:
         try:
-            found = [function for function in [_function(pkgutil.resolve_name(name))] if function is not None]
+            reached = _function(pkgutil.resolve_name(name))
         except (ImportError, AttributeError, ValueError):
-            found = []
+            reached = None
+        found = [Target(reached, (), "named")] if reached is not None else []
     if not found:
-        raise UnknownName("function", name, {function.__qualname__ for function in known.values()})
-    return [Target(function, "named") for function in found]
+        raise UnknownName("function", name, {target.name for _, target in known if "__" not in target.name})
+    return found
 
 
 def _specimens(owned: Callable[[str], bool]) -> list[ModuleType]:
@@ -127,7 +146,7 @@ def specimens_of(registry: Registry) -> Callable[[str], bool]:
     return owned
 
 
-def _functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
+def _functions(module: ModuleType) -> Iterator[FunctionType]:
     for thing in list(vars(module).values()):
         if getattr(thing, "__module__", None) != module.__name__:
             continue
@@ -136,4 +155,4 @@ def _functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
             inner = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
             function = inspect.unwrap(inner) if callable(inner) else None
             if isinstance(function, FunctionType):
-                yield f"{module.__name__}.{function.__qualname__}", function
+                yield function

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import inspect
-import linecache
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.measurement import Caveat
 from bench.data.profile import Function, Line
-from bench.errors import InvalidVariant
 from bench.plugin import Registry, Sampler
-from bench.profile.functions import Target, specimens_of, targets
+from bench.profile.functions import Target, specimens_of
 from bench.profile.messages import ProfileSettings, Subject
-from bench.profile.recorder import Recorder
+from bench.profile.source import Sources
 from bench.run.build import Step, build, open_data
 from bench.run.duet import Duet, warm_up
 from bench.run.isolation import Isolation, Side, isolated
@@ -26,14 +21,22 @@ from bench.run.load import load
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Built:
-    """A subject, built and warm: its step, the side it belongs to, and the functions that are watched."""
+    """A subject, built and warm: its step, the side it belongs to, and where its code lies."""
 
     step: Step
     side: Side | None
     warmup_steps: int
-    targets: Sequence[Target]
-    recorder: Recorder
-    name_file: Callable[[str], str]
+    owned: Callable[[str], bool]
+    root: Path
+
+    def name_file(self, file: str) -> str:
+        """Returns a file's name without where it happens to lie."""
+        return displayed(file, self.root)
+
+    def home(self) -> Path | None:
+        """Returns the folder in which the model's code lies, None for code that lies nowhere."""
+        file = Path(inspect.unwrap(type(self.step.module).forward).__code__.co_filename)
+        return file.parent if self.owned(str(file)) and file.is_file() else None
 
 
 class Host:
@@ -41,7 +44,7 @@ class Host:
 
     def __init__(self, settings: ProfileSettings, isolation: Isolation) -> None:
         self.settings, self.isolation = settings, isolation
-        self.begun = dt.datetime.now(dt.UTC).timestamp()
+        self.sources = Sources()
         self.sides = {side.name: side for side in isolation.sides}
         self.duet = Duet(isolation, data=settings.data, seed=settings.seed, worker=settings.worker)
         self._registry: Registry | None = None
@@ -49,8 +52,6 @@ class Host:
 
     def built(self, subject: Subject) -> Built:
         """Builds a subject and warms it up; leaves its side active, so that its functions can be found."""
-        if subject.variant.compiled:
-            raise InvalidVariant(f"{subject.variant}: lines of compiled code do not run; profile it without compiled")
         side = self.sides[subject.side] if subject.side else None
         self.isolation.switch(None)
         if side is None:
@@ -63,15 +64,7 @@ class Host:
             owned, root = side.owns, Path(side.version.root)
         self.isolation.switch(side)
         warmup, _, _ = warm_up(step)
-        found = targets(step, subject.functions, owned)
-        return Built(
-            step=step,
-            side=side,
-            warmup_steps=warmup,
-            targets=found,
-            recorder=Recorder([target.function for target in found]),
-            name_file=lambda file: displayed(file, root),
-        )
+        return Built(step=step, side=side, warmup_steps=warmup, owned=owned, root=root)
 
     def enter(self, built: Built) -> None:
         """Makes a subject's side the one whose modules imports find."""
@@ -85,35 +78,17 @@ def hosting(settings: ProfileSettings) -> Iterator[Host]:
         yield Host(settings, isolation)
 
 
-def changed_since(built: Built, begun: float) -> tuple[Caveat, ...]:
-    """Returns a caveat for files of functions that were written after a moment: their text is not what runs."""
-    files = {target.function.__code__.co_filename for target in built.targets}
-    late = sorted(file for file in files if Path(file).is_file() and Path(file).stat().st_mtime > begun)
-    return tuple(
-        Caveat(
-            code="source-changed",
-            message=f"{built.name_file(file)} was changed while it was profiled: what ran may be other lines",
-        )
-        for file in late
-    )
-
-
-def describe_function(target: Target, name_file: Callable[[str], str]) -> Function:
+def described(target: Target, built: Built, sources: Sources) -> Function:
     """Returns a function with the text of its lines, nothing measured yet."""
-    code = target.function.__code__
-    try:
-        texts, first = inspect.getsourcelines(code)
-    except (OSError, TypeError):
-        last = max((line for *_, line in code.co_lines() if line is not None), default=code.co_firstlineno)
-        first, texts = code.co_firstlineno, ["<source not available>\n"] * (last - code.co_firstlineno + 1)
-    whole = "".join(linecache.getlines(code.co_filename)) or "".join(texts)
+    code = target.code()
+    first, texts = sources.block(code)
     return Function(
         name=target.name,
         role=target.role,
-        file=name_file(code.co_filename),
-        sha256=hashlib.sha256(whole.encode()).hexdigest(),
+        file=built.name_file(code.co_filename),
+        sha256=sources.text(code.co_filename).sha256,
         first=first,
-        lines=tuple(Line(number=first + index, text=text.rstrip("\r\n")) for index, text in enumerate(texts)),
+        lines=tuple(Line(number=first + index, text=text) for index, text in enumerate(texts)),
     )
 
 

@@ -56,16 +56,27 @@ class TakenLines:
 
     functions: tuple[Function, ...]
     times: StepTimes
-    events: int
+    events: dict[str, float]
+    commit: str | None
+    dirty: bool
     caveats: tuple[Caveat, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failed:
+    """Why a subject gave nothing: a user's mistake (`usage`), or a specimen that broke."""
+
+    message: str
+    usage: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProfileAnswer:
-    """What a job gave, by subject; what went wrong with one stands in its place and does not touch the others."""
+    """What a job gave, by subject; what went wrong with one stands in its place of `failed`, the others go on."""
 
     environment: Environment | None = None
-    taken: tuple[TakenLines | str, ...] = ()
+    taken: tuple[TakenLines | None, ...] = ()
+    failed: tuple[Failed | None, ...] = ()
     operations: tuple[TracedOperation, ...] = ()
     steps: int = 0
     usage: str | None = None

@@ -6,16 +6,17 @@ import datetime as dt
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import msgspec
 
 from bench.data.duet import Version
 from bench.data.environment import Environment
-from bench.data.profile import Function, Line, Operation, Profile
-from bench.errors import StepbenchError, WorkerLost
-from bench.profile.messages import ProfileAnswer, ProfileRequest, ProfileSettings, Subject, TakenLines
+from bench.data.profile import Profile
+from bench.errors import InvalidOption, StepbenchError, WorkerLost
+from bench.profile.merge import merged, merged_events
+from bench.profile.messages import Failed, ProfileAnswer, ProfileRequest, ProfileSettings, Subject, TakenLines
 from bench.run.process import WorkerProcess
 
 WORKER = "bench.profile.worker"
@@ -41,6 +42,14 @@ class ProfilePlan:
     workers: int = 2
 
 
+class Group:
+    """Subjects that are profiled together, step by step in turn, and the workers that take turns at it."""
+
+    def __init__(self, members: Sequence[int], versions: tuple[Version, ...]) -> None:
+        self.members, self.versions = list(members), versions
+        self.workers: list[WorkerProcess[ProfileAnswer]] = []
+
+
 class Session:
     """Workers that take replicates of a plan's subjects in turn; those that may share a process do."""
 
@@ -49,8 +58,10 @@ class Session:
         self.apart = plan.separate
         self.environment: Environment | None = None
         self._stack = ExitStack()
-        self._groups: list[tuple[list[int], list[WorkerProcess[ProfileAnswer]]]] = []
+        self._groups: list[Group] = []
         self._started = 0
+        self._taken: list[list[TakenLines]] = [[] for _ in plan.subjects]
+        self._failed: dict[int, Failed] = {}
 
     def __enter__(self) -> Self:
         """Starts the workers; raises StepbenchError where one cannot start."""
@@ -65,31 +76,32 @@ class Session:
         """Ends all workers."""
         self._stack.close()
 
-    def start(self, versions: tuple[Version, ...]) -> WorkerProcess[ProfileAnswer]:
-        """Starts a worker for some versions, or for the installed code; it ends with this session."""
-        worker = started(self.plan, self._started, versions)
+    def _open(self) -> None:
+        self._stack.close()
+        everyone = range(len(self.plan.subjects))
+        if self.apart is None:
+            self._groups = [Group(everyone, self.plan.versions)]
+            self.apart = self._greet(self._groups[0])
+        if self.apart is not None:
+            self._stack.close()
+            sides = [
+                (side, [n for n in everyone if self.plan.subjects[n].side == side.side]) for side in self.plan.versions
+            ]
+            self._groups = [Group(members, (side,)) for side, members in sides]
+            for group in self._groups:
+                self._greet(group)
+
+    def _start(self, group: Group) -> WorkerProcess[ProfileAnswer]:
+        worker = started(self.plan, self._started, group.versions)
         self._started += 1
         self._stack.callback(worker.stop)
         return worker
 
-    def _open(self) -> None:
-        everyone = list(range(len(self.plan.subjects)))
-        if self.apart is None:
-            workers = [self.start(self.plan.versions) for _ in range(self.plan.workers)]
-            self._groups = [(everyone, workers)]
-            self.apart = self._greet(workers)
-        if self.apart is not None:
-            self._groups = []
-            for side in self.plan.versions:
-                own = [number for number in everyone if self.plan.subjects[number].side == side.side]
-                workers = [self.start((side,)) for _ in range(self.plan.workers)]
-                self._greet(workers)
-                self._groups.append((own, workers))
-
-    def _greet(self, workers: Sequence[WorkerProcess[ProfileAnswer]]) -> str | None:
-        for worker in workers:
+    def _greet(self, group: Group) -> str | None:
+        group.workers = [self._start(group) for _ in range(self.plan.workers)]
+        for worker in group.workers:
             worker.send(ProfileRequest(do="hello", device=self.plan.subjects[0].variant.device))
-        answers = [worker.receive() for worker in workers]
+        answers = [worker.receive() for worker in group.workers]
         wrong = next((answer.usage or answer.failure for answer in answers if answer.usage or answer.failure), None)
         if wrong:
             raise StepbenchError(wrong)
@@ -99,69 +111,92 @@ class Session:
     def profiles(self, progress: Progress) -> tuple[list[Profile], bool]:
         """Takes all replicates; returns a profile for each subject, and whether somebody interrupted.
 
-        A profile holds the replicates that were finished; one whose subject broke says so and has no lines.
+        A profile holds the replicates that were finished. One whose subject broke says so, and is not taken again.
+        Raises InvalidOption with the first message where nothing but mistakes of the user came of the first replicate.
         """
-        gathered: list[list[TakenLines | str]] = [[] for _ in self.plan.subjects]
         interrupted = False
         try:
-            self._gather(gathered, progress)
+            self._gather(progress)
         except KeyboardInterrupt:
             interrupted = True
         session, created = secrets.token_hex(4), dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        return [self._profile(number, taken, session, created) for number, taken in enumerate(gathered)], interrupted
+        return [self._profile(number, session, created) for number in range(len(self.plan.subjects))], interrupted
 
-    def _gather(self, gathered: list[list[TakenLines | str]], progress: Progress) -> None:
+    def _gather(self, progress: Progress) -> None:
         replicates = min(self.plan.replicates, self.plan.steps)
-        done, index = 0, 0
-        while index < replicates:
+        done = index = 0
+        while index < replicates and len(self._failed) < len(self.plan.subjects):
             steps = (index + 1) * self.plan.steps // replicates - done
-            found: dict[int, TakenLines | str] = {}
-            for members, workers in self._groups:
-                subjects = tuple(self.plan.subjects[number] for number in members)
-                answer = self._ask(workers, index, subjects, steps)
-                if answer.apart is not None:
-                    self.apart, found = answer.apart, {}
-                    self._open()
-                    break
-                found |= dict(zip(members, answer.taken or [answer.failure or "no answer"] * len(members), strict=True))
-            if not found:
+            found = self._replicate(index, steps)
+            if found is None:
+                # They cannot share a process after all: what was taken so far was taken in one.
+                self._taken, self._failed, done, index = [[] for _ in self.plan.subjects], {}, 0, 0
+                self._open()
                 continue
             for number, taken in found.items():
-                gathered[number].append(taken)
+                self._taken[number].append(taken)
             done, index = done + steps, index + 1
             progress(f"replicate {index} of {replicates}", done)
+        if self._failed and not any(self._taken) and all(failed.usage for failed in self._failed.values()):
+            raise InvalidOption("; ".join(dict.fromkeys(failed.message for failed in self._failed.values())))
 
-    def _ask(
-        self, workers: list[WorkerProcess[ProfileAnswer]], index: int, subjects: tuple[Subject, ...], steps: int
-    ) -> ProfileAnswer:
-        slot = index % len(workers)
+    def _replicate(self, index: int, steps: int) -> dict[int, TakenLines] | None:
+        found: dict[int, TakenLines] = {}
+        for group in self._groups:
+            members = [number for number in group.members if number not in self._failed]
+            slot = index % len(group.workers)
+            try:
+                answers = [(members, self._ask(group, slot, members, steps))] if members else []
+            except WorkerLost:
+                # One of them took the process down: one by one, to know which.
+                answers = [([number], self._alone(group, slot, number, steps)) for number in members]
+            for asked, answer in answers:
+                if answer.apart is not None:
+                    self.apart = answer.apart
+                    return None
+                for place, number in enumerate(asked):
+                    taken = answer.taken[place] if answer.taken else None
+                    failed = (
+                        answer.failed[place] if answer.failed else Failed(message=answer.failure or answer.usage or "")
+                    )
+                    if taken is not None:
+                        found[number] = taken
+                    elif failed is not None:
+                        self._failed[number] = failed
+        return found
+
+    def _ask(self, group: Group, slot: int, members: Sequence[int], steps: int) -> ProfileAnswer:
+        subjects = tuple(self.plan.subjects[number] for number in members)
         try:
-            return workers[slot].ask(
-                ProfileRequest(do="lines", subjects=subjects, index=index, steps=steps), PATIENCE_S
-            )
+            return group.workers[slot].ask(ProfileRequest(do="lines", subjects=subjects, steps=steps), PATIENCE_S)
+        except WorkerLost:
+            group.workers[slot] = self._start(group)
+            raise
+
+    def _alone(self, group: Group, slot: int, number: int, steps: int) -> ProfileAnswer:
+        try:
+            return self._ask(group, slot, [number], steps)
         except WorkerLost as lost:
-            sides = {subject.side for subject in subjects}
-            workers[slot] = self.start(tuple(version for version in self.plan.versions if version.side in sides))
             return ProfileAnswer(failure=str(lost))
 
-    def _profile(self, number: int, gathered: list[TakenLines | str], session: str, created: str) -> Profile:
-        subject = self.plan.subjects[number]
+    def _profile(self, number: int, session: str, created: str) -> Profile:
+        subject, taken = self.plan.subjects[number], self._taken[number]
         version = next((version for version in self.plan.versions if version.side == subject.side), None)
         assert self.environment is not None
-        taken = [one for one in gathered if isinstance(one, TakenLines)]
+        failed = self._failed.get(number)
         return Profile(
             session=session if self.apart is None else f"{session}-{subject.side}",
             created=created,
             variant=subject.variant,
             version=version.name if version else None,
-            commit=version.commit if version else self.environment.commit,
-            dirty=version.dirty if version else self.environment.dirty,
+            commit=version.commit if version else next((one.commit for one in taken), None),
+            dirty=version.dirty if version else any(one.dirty for one in taken),
             environment=self.environment,
             replicates=tuple(one.times for one in taken),
-            events=max((one.events for one in taken), default=0),
+            events=merged_events([one.events for one in taken]),
             functions=merged([one.functions for one in taken]),
             caveats=tuple(dict.fromkeys(caveat for one in taken for caveat in one.caveats)),
-            failure=next((one for one in gathered if isinstance(one, str)), None),
+            failure=failed.message if failed else None,
         )
 
 
@@ -178,43 +213,4 @@ def started(plan: ProfilePlan, index: int, versions: tuple[Version, ...]) -> Wor
         arguments=[msgspec.json.encode(settings).decode()],
         answers=ProfileAnswer,
         python=versions[0].python if versions else None,
-    )
-
-
-def merged(taken: Sequence[tuple[Function, ...]]) -> tuple[Function, ...]:
-    """Puts the replicates of functions together; one that some replicate did not see has no seconds there."""
-    known = {(function.file, function.first): function for functions in taken for function in functions}
-    found = []
-    for place, function in known.items():
-        same = [next((one for one in functions if (one.file, one.first) == place), None) for functions in taken]
-        lines = [
-            _line(line, [one.lines[index] if one else None for one in same])
-            for index, line in enumerate(function.lines)
-        ]
-        found.append(replace(function, lines=tuple(lines)))
-    return tuple(found)
-
-
-def _line(line: Line, taken: Sequence[Line | None]) -> Line:
-    have = [one for one in taken if one is not None]
-    seconds = tuple(one.seconds[0] if one and one.seconds else () for one in taken)
-    names = dict.fromkeys(name for one in have for name in one.hooks)
-    operations = dict.fromkeys(operation.name for one in have for operation in one.operations)
-    return replace(
-        line,
-        hits=sum(one.hits for one in have),
-        seconds=seconds if any(seconds) else (),
-        events=max(one.events for one in have),
-        hooks={name: sum(one.hooks.get(name, 0.0) for one in have) / len(have) for name in names},
-        operations=tuple(
-            _mean([op for one in have for op in one.operations if op.name == name], len(have)) for name in operations
-        ),
-    )
-
-
-def _mean(found: Sequence[Operation], count: int) -> Operation:
-    return Operation(
-        name=found[0].name,
-        count=sum(one.count for one in found) / count,
-        seconds=sum(one.seconds for one in found) / count,
     )

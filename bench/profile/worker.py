@@ -19,7 +19,7 @@ import torch
 from bench.errors import StepbenchError
 from bench.profile import traced
 from bench.profile.host import Built, Host, hosting
-from bench.profile.messages import ProfileAnswer, ProfileRequest, ProfileSettings
+from bench.profile.messages import Failed, ProfileAnswer, ProfileRequest, ProfileSettings, TakenLines
 from bench.profile.replicate import take
 from bench.run import fingerprint
 from bench.run.build import close
@@ -77,11 +77,14 @@ class ProfileWorker:
 
     def _lines(self, job: ProfileRequest) -> ProfileAnswer:
         before = fingerprint.fingerprint()
-        taken = take(self.host, job.subjects, job.steps, self.order, first=job.index == 0)
+        taken = take(self.host, job.subjects, job.steps, self.order)
         changed = fingerprint.changes(before, fingerprint.fingerprint())
         if changed and len(self.host.sides) > 1:
             return ProfileAnswer(apart=f"the specimen changes what both versions share: {', '.join(changed[:3])}")
-        return ProfileAnswer(taken=taken)
+        return ProfileAnswer(
+            taken=tuple(one if isinstance(one, TakenLines) else None for one in taken),
+            failed=tuple(one if isinstance(one, Failed) else None for one in taken),
+        )
 
     def _busy(self, built: Built, seconds: float) -> int:
         if not seconds and sys.platform == "linux":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -70,12 +70,12 @@ def count(step: Step, index: int = 0) -> dict[str, float]:
     values: dict[str, float] = {}
     counter = Operations()
     with counter:
-        for phase in _phases(step, index):
+        for phase in phases(step, index):
             values[f"{phase}.operations"], values[f"{phase}.syncs"] = counter.operations, counter.syncs
             counter.operations = counter.syncs = 0
     with FlopCounterMode(display=False) as flops:
         before = 0
-        for phase in _phases(step, index + 1):
+        for phase in phases(step, index + 1):
             values[f"{phase}.flops"] = flops.get_total_flops() - before
             before = flops.get_total_flops()
     if step.trains:
@@ -83,7 +83,7 @@ def count(step: Step, index: int = 0) -> dict[str, float]:
     return {name: value for name, value in values.items() if not name.startswith("zero_grad")}
 
 
-def _phases(step: Step, index: int) -> Any:
+def phases(step: Step, index: int) -> Iterator[str]:
     """Runs one step and yields the name of each part of it as it ends."""
     step.zero_grad()
     yield "zero_grad"

@@ -5,7 +5,8 @@ It is a pickle. It is written for the tools that take nothing else, and never re
 
 from __future__ import annotations
 
-from pathlib import Path
+import pickle
+from collections.abc import Sequence
 
 from line_profiler.line_profiler import LineStats
 
@@ -14,12 +15,12 @@ from bench.data.profile import Profile
 UNIT = 1e-9
 
 
-def write(profile: Profile, path: Path) -> None:
-    """Writes the lines of a profile; file names are as in the profile, relative to where it was taken."""
+def encode(profiles: Sequence[Profile]) -> bytes:
+    """Returns the lines of the first profile; file names are as there, relative to where it was taken."""
     timings = {
         (function.file, function.first, function.name): [
             (line.number, line.hits, round(sum(map(sum, line.seconds)) / UNIT)) for line in function.lines if line.hits
         ]
-        for function in profile.functions
+        for function in profiles[0].functions
     }
-    LineStats(timings, UNIT).to_file(str(path))
+    return pickle.dumps(LineStats(timings, UNIT))

@@ -11,6 +11,8 @@ from bench.data.profile import PROFILE_SCHEMA, Profile
 from bench.errors import InvalidRecord, StepbenchError
 
 KIND = "profiles"
+# The difference of two profiles holds both.
+KINDS = (KIND, "profile-diff")
 # A profile of every line of a large model has a few megabytes; what is much larger is something else.
 MOST_BYTES = 1 << 28
 
@@ -51,6 +53,6 @@ def read(path: Path) -> list[Profile]:
         raise error if isinstance(error, InvalidRecord) else InvalidRecord(f"{path}: {error}") from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidRecord(f"{path}: no document of profiles ({error})") from error
-    if document.kind != KIND or not document.profiles:
-        raise InvalidRecord(f"{path}: a document of kind {document.kind!r}; profiles are of kind {KIND!r}")
+    if document.kind not in KINDS or not document.profiles:
+        raise InvalidRecord(f"{path}: a document of kind {document.kind!r}; profiles are in {' and '.join(KINDS)}")
     return document.profiles

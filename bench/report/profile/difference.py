@@ -8,9 +8,9 @@ from bench.analyze.line_diff import FunctionDiff, LineDiff, ProfileDiff
 from bench.analyze.lines import steps
 from bench.report import units
 from bench.report.markdown import escape
-from bench.report.profile import page, words
+from bench.report.profile import diff_words, page, words
 from bench.report.profile.markdown import fenced
-from bench.report.profile.text import MARKS, difference_table
+from bench.report.profile.text import MARKS, difference_table, shown
 
 # History (raise the number when a field changes its name or meaning):
 #   1  first schema
@@ -25,10 +25,10 @@ def document(found: ProfileDiff) -> str:
         "base": words.name(found.base),
         "head": words.name(found.head),
         "paired": found.paired,
-        "summary": words.summary(found),
+        "summary": diff_words.summary(found),
         "step": found.step,
         "functions": [
-            {"name": words.title(one), "seconds": one.seconds, "lines": [_line(line) for line in one.lines]}
+            {"name": diff_words.title(one), "seconds": one.seconds, "lines": [_line(line) for line in one.lines]}
             for one in found.functions
         ],
         "profiles": [found.base, found.head],
@@ -54,15 +54,19 @@ def markdown(found: ProfileDiff) -> str:
     """Returns GitHub's markdown: the sentences open, the tables folded."""
     lines = [
         f"* {escape(sentence)}" if sentence.startswith(" ") else f"\n**{escape(sentence)}**\n"
-        for sentence in words.summary(found)
+        for sentence in diff_words.summary(found)
     ]
-    lines += ["", f"{escape(words.name(found.base))} → {escape(words.name(found.head))}; {escape(words.step(found))}"]
+    lines += [
+        "",
+        f"{escape(words.name(found.base))} → {escape(words.name(found.head))}; {escape(diff_words.step(found))}",
+    ]
     for one in found.functions:
-        if one.explaining:
+        if shown(one):
             table = difference_table(one, (steps(found.base), steps(found.head)))
-            summary = f"<details><summary>{escape(words.title(one))}: every line</summary>"
+            summary = f"<details><summary>{escape(diff_words.title(one))}: every line</summary>"
             lines += ["", summary, "", *fenced(table), "", "</details>"]
-    return "\n".join([*lines, "", *(f"{escape(line)}  " for line in words.heading(found.head))])
+    below = [*diff_words.environments(found), *diff_words.limits(found)]
+    return "\n".join([*lines, "", *(f"{escape(line)}  " for line in below)])
 
 
 def html(found: ProfileDiff) -> str:
@@ -70,10 +74,13 @@ def html(found: ProfileDiff) -> str:
     names = (words.name(found.base), words.name(found.head))
     return page.render(
         f"{names[0]} → {names[1]}",
-        heading=[*words.heading(found.head), words.step(found)],
-        sentences=words.summary(found),
-        sections=[_section(one, names) for one in found.functions if one.explaining],
-        notes=["+ is new, - is gone, > has moved; ~ is within the noise, or too small to matter"],
+        heading=[*diff_words.environments(found), diff_words.step(found)],
+        sentences=diff_words.summary(found),
+        sections=[_section(one, names) for one in found.functions if shown(one)],
+        notes=[
+            "+ is new, - is gone, > has moved; ~ is within the noise, or too small to matter",
+            *diff_words.limits(found),
+        ],
     )
 
 
@@ -81,7 +88,7 @@ def _section(one: FunctionDiff, names: tuple[str, str]) -> page.Section:
     most = max(abs(line.change.seconds) for line in one.lines)
     dearest = max(max(line.base_seconds, line.head_seconds) for line in one.lines)
     return page.Section(
-        title=words.title(one),
+        title=diff_words.title(one),
         subtitle="times are a step's, without the profiler's own cost",
         heads=("line", *names, "change", "source", "why"),
         rows=tuple(_row(place, line, dearest, most) for place, line in enumerate(one.lines)),
@@ -101,7 +108,7 @@ def _row(place: int, line: LineDiff, dearest: float, most: float) -> page.Row:
     change = line.change.seconds
     cells.append(
         page.Cell(
-            text=words.signed(change) if line.differs else "~",
+            text=diff_words.signed(change) if line.differs else "~",
             value=change,
             percent=round(100 * abs(change) / most, 1) if line.differs else 0.0,
             kind="heat" if change > 0 else "less",
@@ -113,6 +120,6 @@ def _row(place: int, line: LineDiff, dearest: float, most: float) -> page.Row:
         place=place,
         cells=tuple(cells),
         code=line.text,
-        why=words.change(line.change) if line.differs else "",
+        why=diff_words.change(line.change) if line.differs else "",
         style="differs" if line.differs else "",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from bench.analyze.align import merged
@@ -15,17 +16,21 @@ from bench.report.profile import page, words
 def render(profiles: Sequence[Profile]) -> str:
     """Returns the page of some profiles; functions of one name share a table, their lines aligned by content."""
     whole = [profile for profile in profiles if profile.replicates]
-    by_name: dict[str, list[FunctionCost | None]] = {}
+    # Functions of one name are told apart by their order: lambdas, or a name in two classes.
+    by_name: dict[tuple[str, int], list[FunctionCost | None]] = {}
     for number, profile in enumerate(whole):
+        met: Counter[str] = Counter()
         for cost in costs(profile):
             if cost.ran:
-                by_name.setdefault(cost.function.name, [None] * len(whole))[number] = cost
+                key = (cost.function.name, met[cost.function.name])
+                met[cost.function.name] += 1
+                by_name.setdefault(key, [None] * len(whole))[number] = cost
     failures = [f"{words.name(one)} failed: {one_line(one.failure)}" for one in profiles if one.failure]
     return page.render(
         f"Line profile: {', '.join(words.name(profile) for profile in whole)}",
         heading=words.heading(whole[0]),
         sentences=failures,
-        sections=[_section(name, found, whole) for name, found in by_name.items()],
+        sections=[_section(name, found, whole) for (name, _), found in by_name.items()],
         notes=[f"{words.name(profile)}: {note}" for profile in whole for note in words.notes(profile)],
     )
 
@@ -58,14 +63,13 @@ def _row(place: int, lines: Sequence[LineCost | None], dearest: float) -> page.R
     # The one that says most: with operations or hooks under it, and the dearest of those.
     most = max(have, key=lambda line: (bool(line.line.operations or line.line.hooks), line.step_seconds))
     numbers = dict.fromkeys(str(line.line.number) for line in have)
-    why = [*([words.operations(most.line.operations)] if most.line.operations else []), *words.hooks(most.line.hooks)]
     return page.Row(
         mark="",
         number=" / ".join(numbers),
         place=place,
         cells=tuple(_cell(line, dearest) for line in lines),
         code=most.line.text,
-        why=", ".join(why) if most.share >= words.SHARE else "",
+        why=words.why(most) if most.share >= words.SHARE else "",
         style="" if any(line.line.hits for line in have) else "idle",
     )
 

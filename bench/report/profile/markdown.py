@@ -38,16 +38,12 @@ def _function(cost: FunctionCost) -> list[str]:
         "|---:|---|---:|---:|---|",
     ]
     for line in words.dearest(cost):
-        why = [
-            *([words.operations(line.line.operations)] if line.line.operations else []),
-            *words.hooks(line.line.hooks),
-        ]
         cells = (
             str(line.line.number),
             escape(words.shortened(line.line.text)),
             units.seconds(line.step_seconds),
             f"{100 * line.share:.1f} %",
-            escape(", ".join(why)),
+            escape(words.why(line)),
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "<details><summary>Every line</summary>", "", *fenced(table(cost)), "", "</details>"]

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from bench.data.metric import PHASES
 from bench.data.profile import TracedOperation
 from bench.report import units
 from bench.report.layout import to_string
@@ -21,6 +22,7 @@ from bench.report.plain import one_line
 SCHEMA = 1
 HEADS = ("operation", "calls a step", "itself", "with what it calls", "on the device")
 MOST_ROWS = 50
+_MARKS = ("zero_grad", *PHASES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,15 @@ class Traced:
 
 
 def ordered(found: Traced) -> list[TracedOperation]:
-    """Returns the operations, the dearest by itself first."""
-    return sorted(found.operations, key=lambda one: -(one.self_seconds + one.device_seconds))
+    """Returns the operations, the dearest by itself first; phases are none."""
+    own = [one for one in found.operations if one.name not in _MARKS]
+    return sorted(own, key=lambda one: -(one.self_seconds + one.device_seconds))
+
+
+def phases(found: Traced) -> str:
+    """Returns how long each phase took under the profiler."""
+    total = {one.name: one.total_seconds for one in found.operations if one.name in _MARKS}
+    return ", ".join(f"{name} {units.seconds(total[name])}" for name in _MARKS if name in total)
 
 
 def terminal(found: Traced, *, top: int, width: int, color: bool) -> str:
@@ -47,7 +56,8 @@ def terminal(found: Traced, *, top: int, width: int, color: bool) -> str:
     for one in ordered(found)[:top]:
         name, *figures = _cells(one, heads)
         table.add_row(Text(name), *figures)
-    title = f"{one_line(found.variant)}: {len(found.operations)} operations, times are a step's, {found.steps} steps"
+    counted = f"{len(ordered(found))} operations, times are a step's, mean of {found.steps}; {phases(found)}"
+    title = f"{one_line(found.variant)}: {counted}"
     return to_string([Text(title), table], color=color, width=width, fold=True)
 
 
@@ -64,7 +74,7 @@ def markdown(found: Traced) -> str:
 def document(found: Traced) -> str:
     """Returns `{"schema", "kind": "operations", ...}` as indented JSON; times in seconds a step."""
     content = {"schema": SCHEMA, "kind": "operations", "variant": found.variant, "steps": found.steps}
-    rows = {"operations": ordered(found)}
+    rows = {"operations": sorted(found.operations, key=lambda one: -one.self_seconds)}
     return msgspec.json.format(msgspec.json.encode(content | rows), indent=2).decode()
 
 

@@ -9,7 +9,7 @@ from bench.analyze.lines import FunctionCost, costs, steps
 from bench.data.profile import Profile
 from bench.report import units
 from bench.report.plain import one_line
-from bench.report.profile import words
+from bench.report.profile import diff_words, words
 
 UNIT = 1e-6
 HEADS = ("Line #", "Hits", "Time", "Per Hit", "% Time", "Line Contents")
@@ -70,35 +70,41 @@ def _code(text: str) -> str:
 
 
 def difference(found: ProfileDiff) -> str:
-    """Returns the sentences that name lines, then a table for each function in which a line differs."""
+    """Returns the sentences that name lines, then a table for each function in which a line differs or was edited."""
     pairing = "paired step by step" if found.paired else "taken apart: compared by replicates, not by pairs of steps"
+    counts = (steps(found.base), steps(found.head))
     lines = [
         f"{words.name(found.base)} → {words.name(found.head)}",
-        *words.summary(found),
-        words.step(found),
-        f"{steps(found.base)} and {steps(found.head)} profiled steps, {pairing}",
+        *diff_words.summary(found),
+        diff_words.step(found),
+        f"{counts[0]} and {counts[1]} profiled steps, {pairing}",
     ]
     for one in found.functions:
-        if one.explaining:
-            lines += ["", *difference_table(one, (steps(found.base), steps(found.head)))]
+        if shown(one):
+            lines += ["", *difference_table(one, counts)]
     lines += [
         "",
         "Per Hit and Change are without the profiler's own cost; a ~ is within the noise, or too small to matter.",
     ]
-    return "\n".join([*lines, *words.heading(found.head)])
+    return "\n".join([*lines, *diff_words.environments(found), *diff_words.limits(found)])
+
+
+def shown(one: FunctionDiff) -> bool:
+    """Says whether a function has lines worth a table: some that differ, or that were edited."""
+    return bool(one.explaining or one.edited)
 
 
 def difference_table(one: FunctionDiff, counts: tuple[int, int]) -> list[str]:
     """Returns the lines of a function that ran on either side, with what changed."""
     files = dict.fromkeys(one_line(side.file) for side in (one.base, one.head) if side is not None)
     lines = [
-        f"Function: {words.title(one)} ({', '.join(files)})",
+        f"Function: {diff_words.title(one)} ({', '.join(files)})",
         f"  {'Line':>11} {'Per Hit, before':>15} {'after':>9} {'Change a step, 95 %':>34} {'Share':>6}  Line Contents",
         "=" * 98,
     ]
     for line in one.lines:
         numbers = "→".join(dict.fromkeys(str(side.number) for side in (line.base, line.head) if side is not None))
-        changed = words.change(line.change) if line.differs else "~"
+        changed = diff_words.change(line.change) if line.differs else "~"
         share = f"{100 * line.share:.0f} %" if line.differs else ""
         before, after = per_hit(line, counts)
         figures = f"{numbers:>11} {before:>15} {after:>9} {changed:>34} {share:>6}"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from bench.analyze.change import Change
-from bench.analyze.line_diff import FunctionDiff, LineDiff, ProfileDiff
-from bench.analyze.lines import FunctionCost, LineCost, Overhead, overhead, steps
-from bench.data.profile import Operation, Profile
+from bench.analyze.lines import FunctionCost, LineCost, overhead, steps
+from bench.data.metric import PHASES
+from bench.data.profile import Profile
 from bench.report import units
 from bench.report.plain import one_line
 
@@ -25,32 +22,55 @@ def name(profile: Profile) -> str:
 
 def heading(profile: Profile) -> list[str]:
     """Returns what stands above the tables of a profile: where it was taken, and how."""
+    counted = (
+        f"{plural(steps(profile), 'step')} with the profiler and as many without, in "
+        f"{plural(len(profile.replicates), 'replicate')}"
+    )
+    warm = min((one.warmup_steps for one in profile.replicates), default=0)
+    return [where_taken(profile), f"{counted}, {plural(warm, 'warm-up step')} or more before each"]
+
+
+def where_taken(profile: Profile) -> str:
+    """Returns machine, versions, commit and time of a profile."""
     environment = profile.environment
     commit = f"{(profile.commit or 'unknown')[:8]}{' with changes' if profile.dirty else ''}"
-    threads = f"{environment.threads} thread{'s' if environment.threads != 1 else ''}"
-    counted = f"{steps(profile)} steps with the profiler and as many without, in {len(profile.replicates)} replicates"
-    warm = min((one.warmup_steps for one in profile.replicates), default=0)
+    threads = plural(environment.threads, "thread")
     versions = f"torch {environment.torch}, Python {environment.python}"
-    lines = [
-        f"{environment.cpu}, {threads}, {versions}; commit {commit}; {profile.created}",
-        f"{counted}, {warm} warm-up steps or more before each",
-    ]
-    return [one_line(line) for line in lines]
+    return one_line(f"{environment.cpu}, {threads}, {versions}; commit {commit}; {profile.created}")
 
 
-def own_cost(found: Overhead, events: int) -> str:
+def plural(count: int, noun: str) -> str:
+    """Returns a count with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def own_cost(profile: Profile) -> str:
     """Returns what the profiler itself costs."""
+    found = overhead(profile)
     extra = 100 * (found.profiled / found.plain - 1) if found.plain else 0.0
+    events = sum(profile.events.values())
+    prices = ", ".join(
+        f"{units.seconds(price)} in {phase}"
+        for phase, price in found.event_seconds.items()
+        if price and phase in PHASES
+    )
     return (
         f"profiling: a step takes {units.seconds(found.profiled)} with it and {units.seconds(found.plain)} without "
-        f"({extra:+.1f} %), {units.seconds(found.event_seconds)} for each of {events:,} events of Python's tracing. "
-        "Time and Per Hit are as recorded; times in words are without that cost."
+        f"({extra:+.1f} %), for {events:,.0f} events of Python's tracing" + (f" at {prices}" if prices else "")
     )
 
 
 def notes(profile: Profile) -> list[str]:
     """Returns what a reader of a profile must know, once each."""
-    found = [own_cost(overhead(profile), profile.events)] if profile.replicates else []
+    found = []
+    if profile.replicates:
+        found = [f"{own_cost(profile)}. Time and Per Hit are as recorded; times in words are without that cost."]
+    return found + warnings(profile)
+
+
+def warnings(profile: Profile) -> list[str]:
+    """Returns what limits what a profile says."""
+    found = []
     if profile.variant.device != "cpu":
         found.append(
             f"{profile.variant.device} works on while Python goes on: a line's time is that of the host. Set "
@@ -66,90 +86,34 @@ def dearest(cost: FunctionCost) -> list[LineCost]:
 
 
 def explained(cost: LineCost) -> str:
-    """Returns why a line costs what it does: `line 48, 742 µs: 11 operations (310 µs), 38 % in Eva's hook`."""
-    parts = [*([operations(cost.line.operations)] if cost.line.operations else []), *hooks(cost.line.hooks)]
-    return f"line {cost.line.number}, {units.seconds(cost.step_seconds)} a step" + (
-        f": {', '.join(parts)}" if parts else ""
-    )
+    """Returns why a line costs what it does: `line 48, 742 µs a step: 11 operations (310 µs), 38 % in hook f`."""
+    reason = why(cost)
+    return f"line {cost.line.number}, {units.seconds(cost.step_seconds)} a step{f': {reason}' if reason else ''}"
 
 
-def operations(found: Sequence[Operation]) -> str:
-    """Returns how many operations ran under a line, how long they took, and the dearest of them."""
-    count = sum(one.count for one in found)
+def why(cost: LineCost) -> str:
+    """Returns what happens under a line: its operations, and the part of it that is hooks."""
+    parts = [_operations(cost)] if cost.line.operations else []
+    seconds = cost.step_seconds
+    hooks = sorted(cost.line.hooks.items(), key=lambda one: -one[1])
+    parts += [f"{100 * min(1.0, taken / seconds):.0f} % in hook {one_line(hook)}" for hook, taken in hooks if seconds]
+    return ", ".join(parts)
+
+
+def _operations(cost: LineCost) -> str:
+    found = cost.line.operations
+    total = sum(one.seconds for one in found)
     first = max(found, key=lambda one: one.seconds)
-    dear = f", {one_line(first.name)} {units.seconds(first.seconds)}" if len(found) > 1 else f", {first.name}"
-    total = units.seconds(sum(one.seconds for one in found))
-    return f"{count:g} operation{'s' if count != 1 else ''} ({total}{dear})"
+    # One by one and from Python, operations take longer than in the line; more than all of it they never take.
+    taken = units.seconds(total) if total < cost.step_seconds else "nearly all of it"
+    mostly = f", {100 * first.seconds / total:.0f} % of that {one_line(first.name)}" if total and len(found) > 1 else ""
+    only = f", {one_line(first.name)}" if len(found) == 1 else ""
+    return f"{plural_float(sum(one.count for one in found), 'operation')} ({taken}{mostly}{only})"
 
 
-def hooks(found: dict[str, float]) -> list[str]:
-    """Returns the part of a line's time that its hooks take."""
-    return [
-        f"{100 * share:.0f} % in hook {one_line(hook)}"
-        for hook, share in sorted(found.items(), key=lambda one: -one[1])
-    ]
-
-
-def change(found: Change) -> str:
-    """Returns a change with its interval: `+1.20 ms (+1.10 ms to +1.30 ms)`."""
-    interval = "" if found.low is None or found.high is None else f" ({signed(found.low)} to {signed(found.high)})"
-    return f"{signed(found.seconds)}{interval}"
-
-
-def signed(seconds: float) -> str:
-    """Returns a difference of times with its sign."""
-    return f"{'+' if seconds >= 0 else '−'}{units.seconds(abs(seconds))}"  # noqa: RUF001 - the sign of a number
-
-
-def step(found: ProfileDiff) -> str:
-    """Returns what became of the whole step, without the profiler."""
-    before, after = found.step_seconds
-    return (
-        f"step without the profiler: {units.seconds(before)} before, {units.seconds(after)} after, {change(found.step)}"
-    )
-
-
-def summary(found: ProfileDiff) -> list[str]:
-    """Returns what changed: a sentence for each function, largest change first, and below it the lines by name."""
-    sentences = [text for one in found.functions if one.explaining for text in _sentences(one, found)]
-    if sentences:
-        return sentences
-    reach = sorted(
-        max(abs(line.change.low), abs(line.change.high))
-        for one in found.functions
-        for line in one.lines
-        if line.change.low is not None and line.change.high is not None
-    )
-    most = reach[int(0.9 * (len(reach) - 1))] if reach else 0.0
-    return [f"no line differs; nine in ten lines changed by less than {units.seconds(most)} a step"]
-
-
-def _sentences(one: FunctionDiff, found: ProfileDiff) -> list[str]:
-    lines = one.explaining
-    net = sum(line.change.seconds for line in one.lines if line.differs)
-    share = 100 * net / found.step_seconds[0] if found.step_seconds[0] else 0.0
-    part = 100 * sum(line.share for line in lines)
-    explain = f"{len(lines)} lines explain" if len(lines) > 1 else "1 line explains"
-    return [
-        f"{title(one)}: {signed(net)} a step ({share:+.1f} % of it); {explain} {part:.0f} % of what changed:",
-        *(f"  {signed(line.change.seconds)}: {where(line)}, {shortened(line.text)}" for line in lines),
-    ]
-
-
-def title(one: FunctionDiff) -> str:
-    """Returns the function's name, both of them where they differ."""
-    names = [one_line(side.name) for side in (one.base, one.head) if side is not None]
-    return " → ".join(dict.fromkeys(names))
-
-
-def where(line: LineDiff) -> str:
-    """Returns a line's number and what became of it: `line 12`, `new line 14`, `line 9, moved to 30`."""
-    if line.base is None:
-        return f"new line {line.head.number if line.head else '?'}"
-    if line.head is None:
-        return f"line {line.base.number}, now gone"
-    moved = f", moved to {line.head.number}" if line.kind == "moved" else ""
-    return f"line {line.base.number}{moved}" if moved else f"line {line.head.number}"
+def plural_float(count: float, noun: str) -> str:
+    """Returns a mean count with its noun: `1 operation`, `2.5 operations`."""
+    return f"{count:.3g} {noun}{'' if count == 1 else 's'}"
 
 
 def shortened(text: str) -> str:

@@ -42,3 +42,13 @@ def test_a_side_without_the_line_took_no_time_for_it():
 def test_one_replicate_has_no_interval():
     found = change([[1.0, 2.0]], [[3.0, 4.0]], paired=True)
     assert (found.seconds, found.low, found.high, found.p) == (2.0, None, None, 1.0)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_work_that_only_some_steps_do_is_a_change(paired):
+    rng = random.Random(0)
+    base = [[1.0 + rng.gauss(0, 0.01) for _ in range(12)] for _ in range(8)]
+    head = [[1.0 + rng.gauss(0, 0.01) if step % 4 == 0 else 0.0 for step in range(12)] for _ in range(8)]
+    found = change(base, head, paired=paired)
+    assert found.seconds == pytest.approx(-0.75, abs=0.02)
+    assert found.p < 1e-6

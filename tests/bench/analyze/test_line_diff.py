@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench.analyze.line_diff import diff
@@ -79,3 +81,21 @@ def test_hooks_stand_behind_the_lines_that_call_them():
         function((("pass", 7e-4),), name="hook", role="hook", seed=1),
     )
     assert [one.head.role for one in diff(profile(*base), profile(*head)).functions] == ["forward", "hook"]
+
+
+def test_work_of_every_fourth_step_is_found():
+    lines = (("cheap()", 1e-4), ("update()", 2e-3))
+    rare = function(lines, seed=1)
+    (cheap, update) = rare.lines
+    seconds = tuple(tuple(value if step == 0 else 0.0 for step, value in enumerate(taken)) for taken in update.seconds)
+    head = replace(rare, lines=(cheap, replace(update, seconds=seconds, hits=update.hits // 4)))
+    found = diff(profile(function(lines)), profile(head))
+    (line,) = found.functions[0].explaining
+    assert line.change.seconds == pytest.approx(-1.5e-3, rel=0.05)
+
+
+def test_edited_lines_are_listed_even_where_nothing_is_sure():
+    lines = (*FORWARD[:3], ("    x = x.view(-1)", 0.5e-6), *FORWARD[3:])
+    (one,) = diff(profile(), profile(function(lines, seed=1))).functions
+    assert not one.explaining
+    assert [line.text.strip() for line in one.edited] == ["x = x.view(-1)"]

@@ -21,11 +21,11 @@ def test_operations_are_booked_on_the_line_they_run_under_and_views_are_none():
     with LineOperations([FORWARD]) as operations:
         net(torch.randn(2, 8))
         net(torch.randn(2, 8))
-    assert {name: count for name, (count, _) in at(operations.found, 1).items()} == {"aten.addmm": 2}
-    assert at(operations.found, 2)["aten.tanh"][0] == 2
-    assert at(operations.found, 4)["aten.add"][0] == 6
+    assert {name: len(taken) for name, taken in at(operations.found, 1).items()} == {"aten.addmm": 2}
+    assert len(at(operations.found, 2)["aten.tanh"]) == 2
+    assert len(at(operations.found, 4)["aten.add"]) == 6
     assert at(operations.found, 3) is None
-    assert all(seconds >= 0 for booked in operations.found.values() for _, seconds in booked.values())
+    assert all(seconds >= 0 for booked in operations.found.values() for taken in booked.values() for seconds in taken)
 
 
 def test_a_line_has_the_operations_of_all_it_calls():
@@ -36,7 +36,7 @@ def test_a_line_has_the_operations_of_all_it_calls():
     with LineOperations([code]) as operations:
         optimizer.step()
     under = {line - code.co_firstlineno: booked for (_, line), booked in operations.found.items()}
-    assert {offset: {name: count for name, (count, _) in booked.items()} for offset, booked in under.items()} == {
+    assert {offset: {name: len(taken) for name, taken in booked.items()} for offset, booked in under.items()} == {
         5: {"aten.sub_": 4}
     }
 
@@ -78,10 +78,16 @@ def test_events_are_counted_between_the_beginnings_of_lines():
         inner()
         inner()
 
-    events, total = count_events([outer.__code__, inner.__code__], outer)
+    def phases():
+        outer()
+        yield "forward"
+        yield "backward"
+
+    events, total = count_events([outer.__code__, inner.__code__], phases())
     first = outer.__code__.co_firstlineno
     # A call of inner is its call, its two lines and its return, and the event that ends the line.
-    assert events[outer.__code__, first + 1] == events[outer.__code__, first + 2] == 5
-    assert events[inner.__code__, inner.__code__.co_firstlineno + 1] == 2
-    assert total >= 12
+    assert events[outer.__code__, first + 1] == events[outer.__code__, first + 2] == {"forward": 5}
+    assert events[inner.__code__, inner.__code__.co_firstlineno + 1] == {"forward": 2}
+    assert total["forward"] >= 12
+    assert total["backward"] <= 4
     assert sys.gettrace() is None or sys.gettrace().__name__ != "trace"

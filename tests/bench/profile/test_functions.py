@@ -41,6 +41,10 @@ def test_names_take_the_place_of_the_default_and_may_be_cut_short(step, registry
     assert found(step, registry, "tests.bench.profile.toy.Net.forward")["Net.forward"] == "named"
 
 
+def test_a_function_inside_of_another_one_has_a_name_too(step, registry):
+    assert found(step, registry, "register.net.sample")["register.net.sample"] == "named"
+
+
 def test_a_full_name_reaches_any_function(step, registry):
     assert found(step, registry, "torch.optim.SGD.step")["SGD.step"] == "named"
 

@@ -40,7 +40,25 @@ def looks(module, inputs, output):
     output.detach().mul(2).add(1)
 
 
+def waits(module, inputs, output):
+    def receive(gradient):
+        gradient.sum()
+
+    if output.requires_grad:
+        output.register_hook(receive)
+
+
 def register(registry: Registry) -> None:
+    @registry.model("hooked")
+    def hooked(device, dtype, seed):
+        module = Net().to(device, dtype)
+        module.first.register_forward_hook(waits)
+
+        def sample(batch, generator):
+            return torch.randn(batch, 8, generator=generator), torch.randint(4, (batch,), generator=generator)
+
+        return Workload(module=module, loss=torch.nn.functional.cross_entropy, sample=sample)
+
     @registry.model("net")
     def net(device, dtype, seed):
         torch.manual_seed(seed)

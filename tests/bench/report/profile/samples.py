@@ -49,7 +49,10 @@ def function(lines: Lines = FORWARD, *, name="Net.forward", role="forward", firs
 
 def profile(*functions, variant="net/eva/none", session="s1", step=3e-3, **more):
     times = StepTimes(
-        worker=0, warmup_steps=2, plain={"step": (step,) * STEPS}, profiled={"step": (step * 1.2,) * STEPS}
+        worker=0,
+        warmup_steps=2,
+        plain={"forward": (step,) * STEPS, "step": (step,) * STEPS},
+        profiled={"forward": (step * 1.2,) * STEPS, "step": (step * 1.2,) * STEPS},
     )
     given = {
         "session": session,
@@ -68,11 +71,11 @@ def profile(*functions, variant="net/eva/none", session="s1", step=3e-3, **more)
 def explained():
     """A profile whose dearest line has hooks and operations."""
     conv = {
-        "hooks": {"Eva.hook": 0.38},
+        "hooks": {"Eva.hook": 236e-6},
         "operations": (
             Operation(name="aten.convolution", count=1, seconds=300e-6),
             Operation(name="aten.mean", count=10, seconds=90e-6),
         ),
-        "events": 200,
+        "events": {"forward": 200},
     }
-    return profile(function(**{"x = self.conv(x)": conv}), events=1000)
+    return profile(function(**{"x = self.conv(x)": conv}), events={"forward": 1000})

@@ -28,7 +28,7 @@ def hostile():
 
 
 def changed():
-    return diff(explained(), profile(function(SLOWER, seed=1), version="main", events=1000))
+    return diff(explained(), profile(function(SLOWER, seed=1), version="main", events={"forward": 1000}))
 
 
 def test_text(golden):

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from bench.analyze.line_diff import diff
 from bench.analyze.lines import costs
-from bench.data.profile import TracedOperation
-from bench.report.profile import difference, html, markdown, operations, text, words
+from bench.data.profile import Operation, TracedOperation
+from bench.report.profile import diff_words, difference, html, markdown, operations, text, words
+from tests.bench.report.conftest import ENVIRONMENT
 from tests.bench.report.profile.samples import explained, function, profile
 from tests.bench.report.profile.test_golden import changed, hostile
 from tests.bench.report.test_markdown import PARSER
@@ -28,7 +30,7 @@ def test_the_table_has_line_profilers_form():
 
 
 def test_the_dearest_line_says_why():
-    assert "line 48, 620 µs a step: 11 operations (390 µs, aten.convolution 300 µs), 38 % in hook Eva.hook" in (
+    assert "line 48, 620 µs a step: 11 operations (390 µs, 77 % of that aten.convolution), 38 % in hook Eva.hook" in (
         text.render([explained()])
     )
 
@@ -71,7 +73,7 @@ def test_variants_stand_in_columns():
 
 
 def test_the_summary_names_the_line_first():
-    sentence, *lines = words.summary(changed())
+    sentence, *lines = diff_words.summary(changed())
     assert sentence.startswith("Net.forward: +")
     assert [line.partition(": ")[2] for line in lines] == [
         "line 48, x = self.conv(x)",
@@ -79,7 +81,7 @@ def test_the_summary_names_the_line_first():
         "new line 49, x = x.clone()",
     ]
     same = diff(profile(), profile(function(seed=1)))
-    assert words.summary(same)[0].startswith("no line differs; nine in ten lines changed by less than")
+    assert diff_words.summary(same)[0].startswith("no line differs; line 51, x = block(x), is known to within")
 
 
 def test_the_document_has_every_line_and_both_profiles():
@@ -113,3 +115,35 @@ def test_operations_are_shown_dearest_first():
     assert "on the device" in operations.terminal(traced(2e-3), top=2, width=120, color=False)
     assert r"aten::mm\|x" in operations.markdown(traced())
     assert json.loads(operations.document(traced()))["operations"][0]["name"] == "aten::add"
+
+
+def test_operations_never_take_more_than_their_line():
+    dear = (Operation(name="aten.add", count=1, seconds=1.0),)
+    lines = {"x = F.relu(x)": {"operations": dear}}
+    assert "1 operation (nearly all of it, aten.add)" in text.render([profile(function(**lines))])
+
+
+def test_one_replicate_says_nothing_of_noise():
+    one = replace(profile(), replicates=profile().replicates[:1])
+    assert diff_words.summary(diff(one, one))[0].startswith("one replicate says nothing of noise")
+
+
+def test_a_step_that_changed_outside_of_the_lines_is_said_to_have():
+    times = profile().replicates[0]
+    slow = tuple(replace(times, plain={"step": (4e-3 + index * 1e-6,) * 4}) for index in range(10))
+    found = diff(profile(), profile(function(seed=1), replicates=slow))
+    assert "the lines named are +0 s of it, the rest lies in what was not profiled" in diff_words.step(found)
+
+
+def test_profiles_taken_in_other_places_say_so():
+    other = replace(ENVIRONMENT, threads=2)
+    found = diff(profile(), profile(function(seed=1), session="s2", environment=other))
+    shown = text.difference(found)
+    assert "threads, torch or processor differ" in shown
+    assert "before: Example CPU" in shown
+    assert "2 threads" in shown
+
+
+def test_functions_of_one_name_have_a_table_each():
+    lambdas = [function((("lambda x: x", 1e-3),), name="<lambda>", first=number) for number in (3, 9)]
+    assert html.render([profile(*lambdas)]).count("<table>") == 2
