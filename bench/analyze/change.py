@@ -37,7 +37,8 @@ def change(base: Sequence[Sequence[float]], head: Sequence[Sequence[float]], *, 
         if not sides[0] or not sides[1]:
             return _one_sample([(value if sides[1] else -value) for value in sides[0] or sides[1]])
         return Change(seconds=here[1] - here[0], low=None, high=None, p=1.0)
-    if len({*sides[0], *sides[1]}) == 1:
+    if sides[0] == sides[1]:
+        # Nothing to test, and no variance to divide by where the values hardly differ.
         return Change(seconds=0.0, low=0.0, high=0.0, p=1.0)
     found = stats.ttest_ind(sides[1], sides[0], equal_var=False)
     low, high = found.confidence_interval(CONFIDENCE)

@@ -46,11 +46,16 @@ class Quantizer(Staged):
     def __init__(self, grid: Grid, observer: MinMax, *, symmetric: bool) -> None:
         super().__init__()
         self.grid, self.observer, self.symmetric = grid, observer, symmetric
+        # The range that scale and zero point were last derived from, and these: searching for them may take long.
+        self._derived: tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def parameters_of(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns scale and zero point for what was observed, shaped to be broadcast along the channel."""
-        low, high = self.observer.range(self.grid, symmetric=self.symmetric)
-        return scale_and_zero_point(low, high, self.grid, symmetric=self.symmetric)
+        """Returns scale and zero point for what was observed; one for each channel, or one."""
+        seen = (self.observer.low, self.observer.high)
+        if self._derived is None or any(new is not old for new, old in zip(seen, self._derived[0], strict=True)):
+            low, high = self.observer.range(self.grid, symmetric=self.symmetric)
+            self._derived = (seen, scale_and_zero_point(low, high, self.grid, symmetric=self.symmetric))
+        return self._derived[1]
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Returns the values, rounded where the stage rounds."""

@@ -191,7 +191,10 @@ def test_one_variant_that_breaks_does_not_lose_the_other(stepbench, tmp_path):
         (["trace", "mlp/*/none"], "this is of one, name it in full"),
         (["lines", "mlp/my-sgd/none", "--lprof", "none/p.lprof"], "No such file or directory"),
         (["lines", "mlp/my-sgd/none@compiled=true"], "lines of compiled code do not run"),
-        (["diff", "mlp/my-sgd/none", "mlp/my-sgd/none", "--replicates", "1"], "at least 2 are needed to tell a change from noise"),
+        (
+            ["diff", "mlp/my-sgd/none", "mlp/my-sgd/none", "--replicates", "1"],
+            "at least 2 are needed to tell a change from noise",
+        ),
         (["lines", "mlp/my-sgd/none", "--json", "none/p.json"], "No such file or directory"),
     ],
 )
