@@ -35,7 +35,7 @@ def command(base: str, head: str, **given: Any) -> int:
     FILE.json, or FILE.json::VARIANT where it holds several (with its @@COMMIT, if need be). What is profiled here is
     taken together, step by step in turn, in processes that build both anew for each replicate. Lines are aligned by
     content: - is gone, + is new, > has moved. A line is named only where its change is real, with a risk of 1 % that
-    any line is named in vain, and at least 0.1 % of a step.
+    any line is named in vain, and at least 0.01 % of a step.
 
     \b
     Examples:

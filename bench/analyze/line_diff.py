@@ -14,9 +14,11 @@ from bench.analyze.multiplicity import holm
 from bench.data.metric import STEP
 from bench.data.profile import Function, Line, Profile
 
-# Risk that any line of two equal profiles is said to differ, and the smallest share of a step worth a word.
+# Risk that any line of two equal profiles is said to differ, and the smallest change worth a word: a share of the step,
+# and seconds, below which where code happens to lie makes a difference.
 ALPHA = 0.01
-RELEVANT = 0.001
+RELEVANT = 1e-4
+LEAST_S = 2e-7
 EXPLAINED = 0.8
 
 
@@ -93,7 +95,7 @@ def diff(base: Profile, head: Profile) -> ProfileDiff:
     paired = base.session == head.session
     costs = (overhead(base), overhead(head))
     own = _both(*costs)
-    floor = RELEVANT * costs[0].plain
+    floor = max(RELEVANT * costs[0].plain, LEAST_S)
     found = [_function(*pair, paired=paired, own=own) for pair in _matched(base.functions, head.functions)]
     rows = {(number, index): row for number, one in enumerate(found) for index, row in enumerate(one.lines)}
     capitals = {key: -math.log(max(row.change.p, 1e-300)) for key, row in rows.items()}

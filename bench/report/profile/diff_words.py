@@ -61,7 +61,7 @@ def summary(found: ProfileDiff) -> list[str]:
     """Returns what changed: a sentence for each function, largest change first, and below it the lines by name."""
     sentences = [text for one in found.functions if one.explaining for text in _sentences(one, found)]
     unsure = [
-        f"  {change(line.change)}: {where(line)}, {words.shortened(line.text)}, which may be noise"
+        f"  {change(line.change)}: {where(line)}, {words.shortened(line.text)}, which {_doubt(line)}"
         for one in found.functions
         for line in one.edited
         if not line.differs
@@ -85,6 +85,11 @@ def summary(found: ProfileDiff) -> list[str]:
     widest_name = f"{where(widest)}, {words.shortened(widest.text)}"
     seen = f"{widest_name}, is known to within {units.seconds(reach)} a step, all others closer"
     return [f"no line differs; {seen}", *unsure]
+
+
+def _doubt(line: LineDiff) -> str:
+    low, high = line.change.low, line.change.high
+    return "may be noise" if low is None or high is None or low <= 0 <= high else "is small, or may be noise"
 
 
 def _sentences(one: FunctionDiff, found: ProfileDiff) -> list[str]:
