@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class Built:
 
     def home(self) -> Path | None:
         """Returns the folder in which the model's code lies, None for code that lies nowhere."""
-        file = Path(inspect.unwrap(type(self.step.module).forward).__code__.co_filename)
-        return file.parent if self.owned(str(file)) and file.is_file() else None
+        file = getattr(sys.modules.get(type(self.step.module).__module__), "__file__", None) or ""
+        return Path(file).parent if self.owned(file) and Path(file).is_file() else None
 
 
 class Host:

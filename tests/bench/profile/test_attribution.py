@@ -53,6 +53,20 @@ def test_hooks_are_timed_by_line_and_put_back():
     assert dict(net.first._forward_hooks) == before
 
 
+def test_hooks_that_take_keywords_still_get_them():
+    net, seen = toy.Net(), []
+    net.first.register_forward_hook(lambda module, args, kwargs, output: seen.append(kwargs), with_kwargs=True)
+
+    def before(module, args, kwargs):
+        return args, kwargs
+
+    net.first.register_forward_pre_hook(before, with_kwargs=True)
+    with timed_hooks(net, [FORWARD]) as found:
+        net(torch.randn(2, 8))
+    assert seen == [{}]
+    assert len(at(found, 1)) == 2
+
+
 def test_hooks_are_put_back_when_one_raises():
     net = toy.Net()
 

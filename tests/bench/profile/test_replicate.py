@@ -91,3 +91,9 @@ def test_text_is_that_of_the_first_look_and_a_change_is_said(host, tmp_path, mon
 def test_the_commit_is_that_of_the_repository_in_which_the_model_lies(host):
     (taken,) = take(host, [NET], 1, random.Random(0))
     assert taken.commit == repository(Path(toy.__file__).parent)[0]
+
+
+def test_a_model_without_a_forward_in_python_is_said_to_have_none(host):
+    (taken,) = take(host, [Subject(variant=Variant.parse("opaque/none/none"))], 1, random.Random(0))
+    assert {function.role for function in taken.functions} <= {"marked"}
+    assert {caveat.code for caveat in taken.caveats} == {"no-forward"}

@@ -22,6 +22,12 @@ class Net(torch.nn.Module):
         return self.second(x)
 
 
+class Opaque(torch.nn.Module):
+    """Its forward is a function of C."""
+
+    forward = staticmethod(torch.tanh)
+
+
 class Descent(torch.optim.SGD):
     @torch.no_grad()
     def step(self, closure=None):
@@ -49,6 +55,13 @@ def waits(module, inputs, output):
 
 
 def register(registry: Registry) -> None:
+    @registry.model("opaque")
+    def opaque(device, dtype, seed):
+        return Workload(
+            module=Opaque(), loss=lambda outputs, targets: outputs.sum(),
+            sample=lambda batch, generator: (torch.randn(batch, 8, generator=generator), torch.zeros(batch)),
+        )  # fmt: skip
+
     @registry.model("hooked")
     def hooked(device, dtype, seed):
         module = Net().to(device, dtype)
