@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from collections.abc import Sequence
 import click
 
 from bench.errors import StepbenchError
+
+from .lazy import LazyGroup
 
 # name -> one line of help; the module of that name is imported only when its command runs.
 COMMANDS = {
@@ -25,24 +26,11 @@ MODULES = {"profile": "profiling"}
 INTERRUPTED = 130
 
 
-class _Lazy(click.Group):
-    """A group that imports a command when it is asked for, so that `--help` costs nothing."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f".{MODULES.get(cmd_name, cmd_name)}", __package__).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+class _Commands(LazyGroup):
+    listed, modules = COMMANDS, MODULES
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stepbench")
 def cli() -> None:
     """Benchmark PyTorch training steps: how long forward, backward and optimize take.

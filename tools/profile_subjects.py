@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,41 +58,19 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def sampling(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of the commands that profile lines."""
-    for option in reversed(
-        (
-            click.option(
-                "--function",
-                "functions",
-                multiple=True,
-                metavar="NAME",
-                help="Profile functions of this name in place of forward, step and hooks: Eva.step, or as much of its "
-                "full name as it takes; repeatable.",
-            ),
-            click.option(
-                "--steps",
-                type=click.IntRange(1),
-                default=200,
-                show_default=True,
-                metavar="N",
-                help="Profiled steps of each variant.",
-            ),
-            click.option(
-                "--replicates",
-                type=click.IntRange(1),
-                default=10,
-                show_default=True,
-                metavar="N",
-                help="How often each variant is built anew; the steps are spread over them.",
-            ),
-            click.option(
-                "--workers",
-                type=click.IntRange(1),
-                default=2,
-                show_default=True,
-                metavar="N",
-                help="Processes that take turns.",
-            ),
-        )
+    count = partial(click.option, type=click.IntRange(1), show_default=True, metavar="N")
+    for option in (
+        count("--workers", default=2, help="Processes that take turns."),
+        count("--replicates", default=10, help="How often each variant is built anew; steps are spread over them."),
+        count("--steps", default=200, help="Profiled steps of each variant."),
+        click.option(
+            "--function",
+            "functions",
+            multiple=True,
+            metavar="NAME",
+            help="Profile functions of this name in place of forward, step and hooks: Eva.step, or as much of its "
+            "full name as it takes; repeatable.",
+        ),
     ):
         function = option(function)
     return function

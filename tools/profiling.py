@@ -6,10 +6,21 @@ import sys
 
 import click
 
-from . import profile_diff, profile_lines, profile_stacks, profile_trace
+from .lazy import LazyGroup
+
+COMMANDS = {
+    "lines": "Print what each line of forward, step and hooks costs.",
+    "diff": "Name the lines in which two profiles differ.",
+    "stacks": "Sample the stacks of a step with py-spy: a flame graph.",
+    "trace": "Run some steps under torch.profiler: a trace for Perfetto.",
+}
 
 
-@click.group("profile")
+class _Commands(LazyGroup):
+    listed, modules = COMMANDS, {name: f"profile_{name}" for name in COMMANDS}
+
+
+@click.group("profile", cls=_Commands)
 def command() -> None:
     """Profile a step: which line, which function, which operation takes the time.
 
@@ -25,9 +36,6 @@ def command() -> None:
       stepbench profile trace vit/eva-8bit/none
     """
 
-
-for one in (profile_lines, profile_diff, profile_stacks, profile_trace):
-    command.add_command(one.command)
 
 if __name__ == "__main__":
     sys.exit(command.main(standalone_mode=False))

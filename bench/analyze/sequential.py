@@ -45,26 +45,32 @@ _STEPS: Array = np.geomspace(2e-4, 2 * WIDEST, 48)
 
 def log_capital(values: Sequence[float], shift: float = 0.0) -> float:
     """Returns the logarithm of the capital won against the hypothesis that values are symmetric about a shift."""
-    return float(_capitals(np.asarray(values, dtype=float) - shift)[-1])
+    return float(_against(values, np.array([shift]))[0])
 
 
 def log_capitals(values: Sequence[float]) -> Array:
     """Returns the logarithm of the capital after each value: `log_capital` of every beginning, in one pass."""
-    return _capitals(np.asarray(values, dtype=float))
+    bets = _bets(np.asarray(values, dtype=float))
+    return _shared(np.concatenate([np.log1p(bets).cumsum(1), np.log1p(-bets).cumsum(1)]))
 
 
-def _capitals(x: Array) -> Array:
-    bets = _bets(x)
-    players = np.concatenate([np.log1p(bets).cumsum(1), np.log1p(-bets).cumsum(1)])
+def _against(values: Sequence[float], shifts: Array) -> Array:
+    """Returns `log_capital` against each of some shifts."""
+    bets = _bets(np.asarray(values, dtype=float) - shifts[:, None])
+    return _shared(np.concatenate([np.log1p(bets).sum(-1), np.log1p(-bets).sum(-1)]))
+
+
+def _shared(players: Array) -> Array:
+    """Returns the logarithm of the mean of the players' capitals, given their logarithms: [players, ...]."""
     top: Array = players.max(0)
-    capitals: Array = top + np.log(np.exp(players - top).mean(0))
-    return capitals
+    mean: Array = top + np.log(np.exp(players - top).mean(0))
+    return mean
 
 
 def _bets(x: Array) -> Array:
-    """Returns what share of the capital each player stakes on each value being above zero: [players, values]."""
+    """Returns what share of the capital each player stakes on each value being above zero: [players, *values]."""
     normal = STAKE * np.tanh(np.multiply.outer(LAMBDAS, x))
-    scaled = np.divide.outer(x, SCALES).T
+    scaled = np.multiply.outer(1 / SCALES, x)
     above, below = (np.log1p((scaled - side * SOUGHT) ** 2 / FREEDOM) for side in (1, -1))
     student = np.tanh((FREEDOM + 1) / 4 * (below - above))
     return np.concatenate([normal, student])
@@ -103,7 +109,7 @@ def _edge(values: Sequence[float], bound: float, middle: float, side: int) -> fl
     be true.
     """
     shifts = middle + side * _STEPS
-    refuted = np.array([log_capital(values, shift) >= bound for shift in shifts])
+    refuted = _against(values, shifts) >= bound
     if not refuted[-1]:
         return None
     last = int(np.flatnonzero(~refuted)[-1]) if not refuted.all() else -1

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self
 
 import msgspec
 
@@ -17,7 +15,7 @@ from bench.data.profile import Profile
 from bench.errors import InvalidOption, StepbenchError, WorkerLost
 from bench.profile.merge import merged, merged_events
 from bench.profile.messages import Failed, ProfileAnswer, ProfileRequest, ProfileSettings, Subject, TakenLines
-from bench.run.process import WorkerProcess
+from bench.run.process import WorkerProcess, Workers
 
 WORKER = "bench.profile.worker"
 WAIT_POLICY = "passive"
@@ -50,31 +48,18 @@ class Group:
         self.workers: list[WorkerProcess[ProfileAnswer]] = []
 
 
-class Session:
+class Session(Workers):
     """Workers that take replicates of a plan's subjects in turn; those that may share a process do."""
 
     def __init__(self, plan: ProfilePlan) -> None:
+        super().__init__()
         self.plan = plan
         self.apart = plan.separate
         self.environment: Environment | None = None
-        self._stack = ExitStack()
         self._groups: list[Group] = []
         self._started = 0
         self._taken: list[list[TakenLines]] = [[] for _ in plan.subjects]
         self._failed: dict[int, Failed] = {}
-
-    def __enter__(self) -> Self:
-        """Starts the workers; raises StepbenchError where one cannot start."""
-        try:
-            self._open()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends all workers."""
-        self._stack.close()
 
     def _open(self) -> None:
         self._stack.close()

@@ -22,7 +22,6 @@ from bench.profile.host import Built, Host, hosting
 from bench.profile.messages import Failed, ProfileAnswer, ProfileRequest, ProfileSettings, TakenLines
 from bench.profile.replicate import take
 from bench.run import fingerprint
-from bench.run.build import close
 from bench.run.clock import now
 from bench.run.isolation import shared_names
 from bench.run.load import describe
@@ -96,11 +95,6 @@ class ProfileWorker:
         if built.step.variant.device != "cpu":
             torch.cuda.synchronize(built.step.variant.device)
         return steps
-
-    def close(self) -> None:
-        """Lets go of what was built."""
-        if self.built is not None:
-            close(self.built.step)
 
 
 if __name__ == "__main__":

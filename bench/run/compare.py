@@ -7,9 +7,8 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
 
@@ -23,7 +22,7 @@ from bench.plugin import Registry
 from bench.run.clock import now
 from bench.run.duet_messages import DuetAnswer, DuetRequest, DuetSettings
 from bench.run.lockstep import Lockstep
-from bench.run.process import WorkerProcess
+from bench.run.process import WorkerProcess, Workers
 
 WORKER = "bench.run.duet_worker"
 Names = dict[SideName, dict[str, list[str]]]
@@ -47,33 +46,20 @@ class Plan:
     begun: float = field(default_factory=now)
 
 
-class Comparison:
+class Comparison(Workers):
     """Workers that hold both versions, opened once for all variants of one thread count."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__()
         self.plan = plan
         self.order = random.SystemRandom()
         self.because = plan.separate if plan.isolation != "module" else None
         if plan.isolation == "process":
             self.because = "asked for"
-        self._stack = ExitStack()
         self._workers: list[WorkerProcess[DuetAnswer]] = []
         self._next = 0
         self.names: Names = {}
         self.environment: Environment | None = None
-
-    def __enter__(self) -> Self:
-        """Starts the workers and asks what each version registers; raises StepbenchError where one cannot start."""
-        try:
-            self._open()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends all workers."""
-        self._stack.close()
 
     def _open(self) -> None:
         if self.because is None:

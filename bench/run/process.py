@@ -7,8 +7,10 @@ import selectors
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from contextlib import ExitStack
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -17,6 +19,30 @@ from bench.errors import WorkerLost
 # Jobs answer within seconds; importing torch on a loaded machine does not take two minutes.
 PATIENCE_S = 120.0
 Answer = TypeVar("Answer")
+
+
+class Workers(ABC):
+    """Worker processes that live as long as a block, however it ends."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Starts them; raises StepbenchError where one cannot start."""
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all of them."""
+        self._stack.close()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Starts what the block needs."""
 
 
 class WorkerProcess(Generic[Answer]):

@@ -42,7 +42,7 @@ def test_names_take_the_place_of_the_default_and_may_be_cut_short(step, registry
 
 
 def test_a_function_inside_of_another_one_has_a_name_too(step, registry):
-    assert found(step, registry, "register.net.sample")["register.net.sample"] == "named"
+    assert found(step, registry, "register.net")["register.net"] == "named"
 
 
 def test_a_full_name_reaches_any_function(step, registry):

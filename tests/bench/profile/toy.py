@@ -54,6 +54,10 @@ def waits(module, inputs, output):
         output.register_hook(receive)
 
 
+def sample(batch, generator):
+    return torch.randn(batch, 8, generator=generator), torch.randint(4, (batch,), generator=generator)
+
+
 def register(registry: Registry) -> None:
     @registry.model("opaque")
     def opaque(device, dtype, seed):
@@ -67,9 +71,6 @@ def register(registry: Registry) -> None:
         module = Net().to(device, dtype)
         module.first.register_forward_hook(waits)
 
-        def sample(batch, generator):
-            return torch.randn(batch, 8, generator=generator), torch.randint(4, (batch,), generator=generator)
-
         return Workload(module=module, loss=torch.nn.functional.cross_entropy, sample=sample)
 
     @registry.model("net")
@@ -77,9 +78,6 @@ def register(registry: Registry) -> None:
         torch.manual_seed(seed)
         module = Net().to(device, dtype)
         module.first.register_forward_hook(looks)
-
-        def sample(batch, generator):
-            return torch.randn(batch, 8, generator=generator), torch.randint(4, (batch,), generator=generator)
 
         return Workload(module=module, loss=torch.nn.functional.cross_entropy, sample=sample)
 
