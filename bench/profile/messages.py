@@ -43,7 +43,6 @@ class ProfileRequest:
 
     do: Literal["hello", "lines", "busy", "trace"]
     subjects: tuple[Subject, ...] = ()
-    index: int = 0
     steps: int = 0
     seconds: float = 0.0
     path: str = ""
