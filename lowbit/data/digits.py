@@ -9,7 +9,12 @@ from lowbit.data.images import ImageSet
 
 
 def digits() -> ImageSet:
-    """Returns the 1,797 digits as pictures of 3x32x32.
+    """Returns the 1,797 digits as pictures of 3x32x32."""
+    return ImageSet.from_bytes(*digit_bytes())
+
+
+def digit_bytes() -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the digits before normalization: uint8 [1797, 3, 32, 32], and their labels, int64.
 
     The originals are 8x8 with values 0..16; they are interpolated bilinearly and repeated over the three channels.
     """
@@ -18,4 +23,4 @@ def digits() -> ImageSet:
     bunch = load_digits()
     small = torch.from_numpy(bunch.images).to(torch.float32).unsqueeze(1) * (255 / 16)
     large = F.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
-    return ImageSet.from_bytes(large.round().to(torch.uint8).expand(-1, 3, -1, -1), torch.from_numpy(bunch.target))
+    return large.round().to(torch.uint8).expand(-1, 3, -1, -1), torch.from_numpy(bunch.target).to(torch.int64)
