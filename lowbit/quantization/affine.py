@@ -26,8 +26,10 @@ class Grid:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The smallest integer type of torch that holds them."""
-        return torch.int8 if self.low < 0 else torch.uint8
+        """The smallest integer type of torch that holds them, of those for bytes and the one of 32 bits."""
+        of_bytes = torch.int8 if self.low < 0 else torch.uint8
+        info = torch.iinfo(of_bytes)
+        return of_bytes if info.min <= self.low and self.high <= info.max else torch.int32
 
 
 def grid(bits: int, *, signed: bool, symmetric: bool = False, reduce_range: bool = False) -> Grid:
