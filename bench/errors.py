@@ -28,6 +28,10 @@ class InvalidVariant(StepbenchError):
     """A variant id or an axis value that does not parse."""
 
 
+class NotQuantized(StepbenchError):
+    """A quantization that left every layer as it was: its row would carry a name that it has no right to."""
+
+
 class InvalidOption(StepbenchError):
     """A setting outside its allowed range."""
 

@@ -14,6 +14,7 @@ from bench.errors import DuplicateName, StepbenchError, UnknownName
 if TYPE_CHECKING:
     import torch
 
+Covers = Callable[["torch.nn.Module", "torch.nn.Module"], "Coverage"]
 Kind = Literal["model", "optimizer", "quantization", "data"]
 KINDS: tuple[Kind, ...] = ("model", "optimizer", "quantization", "data")
 Sampler = Callable[[int, "torch.Generator"], tuple[Any, Any]]
@@ -32,6 +33,23 @@ class Workload:
     module: torch.nn.Module
     loss: Callable[[Any, Any], torch.Tensor]
     sample: Sampler | None = None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a quantized module is for: the inputs that it will see, on its device, and whether it will be trained."""
+
+    inputs: tuple[Any, ...]
+    trains: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How many layers a quantization has quantized, of those that it could; `cause` says why not all of them."""
+
+    quantized: int
+    eligible: int
+    cause: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +82,18 @@ class Registry:
         """Registers a factory `(module) -> torch.optim.Optimizer`."""
         return self._decorator("optimizer", name)
 
-    def quantization(self, name: str, phases: tuple[str, ...] = PHASES) -> Callable[[Factory], Factory]:
-        """Registers a factory `(module) -> module`; `phases` are the ones that the result can run."""
+    def quantization(
+        self, name: str, phases: tuple[str, ...] = PHASES, coverage: Covers | None = None
+    ) -> Callable[[Factory], Factory]:
+        """Registers a factory `(module) -> module` or `(module, use) -> module`.
+
+        `phases` are the ones that the result can run. `coverage(float_module, module)` counts the layers that were
+        quantized; a variant of which it counts none has no right to the name, and fails.
+        """
         unknown = set(phases) - set(PHASES)
         if unknown:
             raise UnknownName("phase", min(unknown), PHASES)
-        return self._decorator("quantization", name, phases=tuple(phases))
+        return self._decorator("quantization", name, phases=tuple(phases), coverage=coverage)
 
     def data(self, name: str, *, paths: bool = False) -> Callable[[Factory], Factory]:
         """Registers a factory of a sampler: `() -> Sampler`, or `(path) -> Sampler` with `paths=True`."""

@@ -9,7 +9,7 @@ from bench.data.measurement import Caveat, Counters, Measurement, Replicate
 from bench.data.metric import PHASES
 from bench.data.protocol import Protocol
 from bench.data.record import SCHEMA_VERSION, Record
-from bench.data.variant import DTYPES, Variant
+from bench.data.variant import DTYPES, MEMORY_FORMATS, Variant
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,12}", fullmatch=True)
 texts = st.text(max_size=40)
@@ -22,6 +22,7 @@ variants = st.builds(
     quantization=names,
     batch=st.integers(1, 10**6),
     dtype=st.sampled_from(DTYPES),
+    memory_format=st.sampled_from(MEMORY_FORMATS),
     device=st.sampled_from(["cpu", "cuda", "cuda:3"]),
     threads=st.integers(1, 256),
     compiled=st.booleans(),

@@ -38,7 +38,9 @@ class Row:
     """One variant of a report.
 
     `summaries` maps noisy metric names to summaries; a metric that was not measured is absent. `ratio` is that of
-    the step to the baseline row of the same model and axes, None without such a row. `caveats` holds the recorded
+    the step to the baseline row of the same model and axes, None without such a row. `fastest_float` is that to the
+    fastest float row that takes the same step in another way, `plain_float` that to the one with
+    nothing special about it; None without such a row, or where the row is that one itself. `caveats` holds the recorded
     ones first, then those that follow from the samples.
     """
 
@@ -46,6 +48,8 @@ class Row:
     phases: tuple[str, ...]
     summaries: dict[str, Summary]
     ratio: Ratio | None
+    fastest_float: Ratio | None
+    plain_float: Ratio | None
     counters: Counters
     caveats: tuple[Caveat, ...]
     failure: str | None

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from bench.analyze.caveats import derive
 from bench.analyze.ratio import ratio
-from bench.analyze.row import Row, Table
+from bench.analyze.row import Ratio, Row, Table
 from bench.analyze.sample import summarize
 from bench.data.measurement import Measurement
 from bench.data.metric import METRICS, STEP
 from bench.data.record import Record
-from bench.data.variant import NONE, Variant
+from bench.data.variant import FLAVOR, NONE, Variant
 
 
 def tables(records: Sequence[Record], baseline: str = "sgd") -> tuple[Table, ...]:
@@ -77,12 +77,36 @@ def _row(record: Record, by_run: dict[tuple[str, Variant], Measurement], baselin
     noisy = [name for name, metric in METRICS.items() if metric.noise == "noisy"]
     summaries = {name: summarize(measurement.replicates, name) for name in noisy}
     other = by_run.get((record.run, replace(measurement.variant, optimizer=baseline)))
+    fastest, plain = _floats(measurement, [one for (run, _), one in by_run.items() if run == record.run])
     return Row(
         variant=measurement.variant,
         phases=measurement.phases,
         summaries={name: summary for name, summary in summaries.items() if summary is not None},
-        ratio=None if other is None or other is measurement else ratio(measurement, other, STEP),
+        ratio=_ratio(measurement, other),
+        fastest_float=_ratio(measurement, fastest),
+        plain_float=_ratio(measurement, plain),
         counters=measurement.counters,
         caveats=(*measurement.caveats, *derive(record)),
         failure=measurement.failure,
     )
+
+
+def _ratio(measurement: Measurement, other: Measurement | None) -> Ratio | None:
+    return None if other is None or other is measurement else ratio(measurement, other, STEP)
+
+
+def _floats(measurement: Measurement, run: Sequence[Measurement]) -> tuple[Measurement | None, Measurement | None]:
+    """Returns the fastest float measurement of the same step in the same run, and the plain one; itself may be either.
+
+    Who quantizes could as well have compiled the float model, or run it in bfloat16: a quantized step is as fast as it
+    is beside the best of these.
+    """
+    plain = replace(measurement.variant, quantization=NONE, **FLAVOR)
+    floats = {
+        one.variant: summary.center
+        for one in run
+        if replace(one.variant, **FLAVOR) == plain and (summary := summarize(one.replicates, STEP)) is not None
+    }
+    by_variant = {one.variant: one for one in run}
+    fastest = min(floats, key=floats.__getitem__, default=plain)
+    return by_variant.get(fastest), by_variant.get(plain)

@@ -17,7 +17,7 @@ class Metric:
     """What a number means: its unit (SI), the direction that is better, and whether repetition changes it."""
 
     name: str
-    unit: Literal["s", "B", "FLOP", "count", "nat"]
+    unit: Literal["s", "B", "FLOP", "count", "nat", "1"]
     better: Literal["lower", "higher"]
     noise: Literal["noisy", "exact"]
     description: str
@@ -60,6 +60,30 @@ def _rows() -> list[Metric]:
         Metric(
             name="peak_bytes", unit="B", better="lower", noise="exact",
             description="highest memory allocated inside one step, above what is allocated before it",
+        ),
+        Metric(
+            name="model_bytes", unit="B", better="lower", noise="exact",
+            description="bytes of all tensors that the model keeps, packed weights included, each storage once",
+        ),
+        Metric(
+            name="integer_bytes", unit="B", better="higher", noise="exact",
+            description="those of them that are integers of one byte",
+        ),
+        Metric(
+            name="quantized_layers", unit="count", better="higher", noise="exact",
+            description="layers that the quantization has quantized",
+        ),
+        Metric(
+            name="eligible_layers", unit="count", better="higher", noise="exact",
+            description="layers of the float model that have a weight to quantize",
+        ),
+        Metric(
+            name="fused_layers", unit="count", better="higher", noise="exact",
+            description="quantized layers for which the compiler has put in a kernel of integers",
+        ),
+        Metric(
+            name="output_error", unit="1", better="lower", noise="exact",
+            description="distance of the outputs from those of the float model, as a share of their size, in L2",
         ),
         Metric(name="state_bytes", unit="B", better="lower", noise="exact", description="bytes of optimizer state"),
         Metric(

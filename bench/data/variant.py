@@ -13,6 +13,8 @@ _FORM = "model/optimizer/quantization, then optional @axis=value,..."
 # The name of "no part" on an axis: no optimizer is inference, no quantization leaves the model as it is.
 NONE = "none"
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+# How pictures and the weights of convolutions lie in memory.
+MEMORY_FORMATS = ("contiguous", "channels_last")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -31,6 +33,7 @@ class Variant:
     device: str = "cpu"
     threads: int = 1
     compiled: bool = False
+    memory_format: str = "contiguous"
 
     def __post_init__(self) -> None:
         for axis in PART_AXES:
@@ -42,6 +45,8 @@ class Variant:
                 raise InvalidVariant(f"{count}={getattr(self, count)}: must be 1 or more")
         if self.dtype not in DTYPES:
             raise UnknownName("dtype", self.dtype, DTYPES)
+        if self.memory_format not in MEMORY_FORMATS:
+            raise UnknownName("memory format", self.memory_format, MEMORY_FORMATS)
         if not re.match(r"(cpu|cuda(:[0-9]+)?)\Z", self.device):
             raise InvalidVariant(f"device={self.device!r}: must be cpu, cuda or cuda:N")
 
@@ -71,6 +76,9 @@ class Variant:
 PART_AXES: tuple[Literal["model", "optimizer", "quantization"], ...] = ("model", "optimizer", "quantization")
 VALUE_AXES = tuple(field.name for field in fields(Variant) if field.name not in PART_AXES)
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Variant) if field.name in VALUE_AXES}
+
+# The axes that say how one and the same step is computed, at their defaults: rows that differ in them are rivals.
+FLAVOR: dict[str, Any] = {axis: DEFAULTS[axis] for axis in ("dtype", "compiled", "memory_format")}
 
 
 def parse_axes(settings: str) -> dict[str, Any]:

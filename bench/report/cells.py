@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bench.analyze.row import Row, Table
+from bench.analyze.row import Ratio, Row, Table
 from bench.data.metric import METRICS, PHASES
-from bench.data.variant import DEFAULTS
+from bench.data.variant import DEFAULTS, NONE
 from bench.report import units
 from bench.report.plain import one_line
 
 ABSENT = "—"
+_FLOAT = (
+    "vs float: step time as a multiple of the fastest float row's of the same model, optimizer, batch and threads, "
+    "whatever its dtype, memory format and compilation; then of the plain float row's. Paired by worker and round."
+)
+_OPTIMIZER = (
+    "vs {0}: step time as a multiple of the {0} row's, paired by worker and round; "
+    f"{ABSENT} without such a row in the same run."
+)
 _WRITTEN: dict[str, Callable[[float], str]] = {
     "s": units.seconds,
     "B": units.size,
     "FLOP": partial(units.scaled, unit="FLOP"),
     "count": units.count,
     "nat": partial(units.significant, digits=4),
+    "1": units.share,
 }
 _EXACT = [name for name, metric in METRICS.items() if metric.noise == "exact"]
-# Exact metrics of a whole step, and what is counted in each of its phases.
-EXACT = tuple(name for name in _EXACT if "." not in name)
+# Exact metrics of a whole step, those of its model, and what is counted in each of its phases.
+EXACT = ("saved_bytes", "peak_bytes", "state_bytes", "loss")
 COUNTED = tuple(dict.fromkeys(name.partition(".")[2] for name in _EXACT if "." in name))
 
 
@@ -49,21 +58,50 @@ def heading(table: Table) -> list[str]:
 
 def legend(table: Table) -> list[str]:
     """Returns what the columns mean, below the table."""
-    baseline = one_line(table.baseline)
-    return [
+    lines = [
         (
             "times: median of replicate medians, ± half of its 95 % interval over workers (±?: too few to tell). "
             "step: zero_grad and the phases, without waiting between them."
-        ),
-        (
-            f"vs {baseline}: step time as a multiple of the {baseline} row's, paired by worker and round; "
-            f"{ABSENT} without such a row in the same run."
-        ),
-        (
-            "saved: what forward keeps for backward. peak: highest memory inside a step. "
-            f"loss: on a fixed batch after {table.protocol.quality_steps} steps from the seed."
-        ),
+        )
     ]
+    if _compares_floats(table):
+        lines.append(_FLOAT)
+    if _compares_optimizers(table):
+        lines.append(_OPTIMIZER.format(one_line(table.baseline)))
+    lines.append(
+        "saved: what forward keeps for backward. peak: highest memory inside a step. "
+        f"loss: on a fixed batch after {table.protocol.quality_steps} steps from the seed."
+    )
+    return lines
+
+
+def ratio_names(table: Table) -> list[str]:
+    """Returns the names of the ratios that the rows of a table have."""
+    return ["vs float"] * _compares_floats(table) + [f"vs {one_line(table.baseline)}"] * _compares_optimizers(table)
+
+
+def ratios(row: Row, table: Table) -> list[tuple[str, ...]]:
+    """Returns each of these ratios of a row, with what stands below it: its interval, and a second ratio."""
+    found: list[tuple[str, ...]] = []
+    if _compares_floats(table):
+        found.append((_fastest_float(row, table), _interval(row.fastest_float), _plain_float(row)))
+    if _compares_optimizers(table):
+        found.append((_ratio(row, table.baseline), _interval(row.ratio)))
+    return found
+
+
+def _compares_floats(table: Table) -> bool:
+    return any(row.fastest_float is not None for row in table.rows)
+
+
+def _compares_optimizers(table: Table) -> bool:
+    return any(row.variant.optimizer != NONE for row in table.rows)
+
+
+def shown_phases(table: Table) -> tuple[str, ...]:
+    """Returns the phases that any row has; what failed has none, unless all did."""
+    rows = [row for row in table.rows if row.failure is None] or table.rows
+    return tuple(phase for phase in PHASES if any(phase in row.phases for row in rows))
 
 
 def time(row: Row, metric: str) -> str:
@@ -79,18 +117,18 @@ def spread(row: Row, metric: str) -> str:
     return "" if summary is None else units.spread(summary.low, summary.center, summary.high)
 
 
-def ratio(row: Row, baseline: str) -> str:
-    """Returns the ratio to the baseline; the baseline's own row is 1 by definition."""
-    if row.ratio is not None:
-        return units.times(row.ratio.center)
-    return "1" if row.variant.optimizer == baseline and row.summaries else ABSENT
-
-
-def ratio_interval(row: Row) -> str:
-    """Returns the interval of the ratio."""
-    if row.ratio is None or row.ratio.low is None or row.ratio.high is None:
-        return ""
-    return f"{units.times(row.ratio.low)}–{units.times(row.ratio.high)}"  # noqa: RUF001 - a range has an en dash
+def quantized(row: Row) -> list[str]:
+    """Returns what a quantization did to the model: layers, bytes, outputs; nothing for a float row."""
+    values = row.counters.values
+    if "eligible_layers" not in values:
+        return []
+    parts = [f"{exact(row, 'quantized_layers')} of {exact(row, 'eligible_layers')} layers quantized"]
+    if "fused_layers" in values:
+        parts.append(f"{exact(row, 'fused_layers')} fused by the compiler")
+    parts.append(f"model {exact(row, 'model_bytes')}, {exact(row, 'integer_bytes')} of it integers")
+    if "output_error" in values:
+        parts.append(f"outputs differ by {exact(row, 'output_error')}")
+    return parts
 
 
 def counted(row: Row, phase: str, counter: str) -> str:
@@ -122,3 +160,32 @@ def failure(row: Row) -> str:
 def _short(commit: str) -> str:
     name, plus, dirty = commit.partition("+")
     return (name[:8] if " " not in name else name) + plus + dirty
+
+
+def _ratio(row: Row, baseline: str) -> str:
+    """Returns the ratio to the baseline; the baseline's own row is 1 by definition."""
+    if row.ratio is not None:
+        return units.times(row.ratio.center)
+    return "1" if row.variant.optimizer == baseline and row.summaries else ABSENT
+
+
+def _fastest_float(row: Row, table: Table) -> str:
+    """Returns the ratio to the fastest float row; that row's own is 1 by definition."""
+    if row.fastest_float is not None:
+        return units.times(row.fastest_float.center)
+    fastest = {other.fastest_float.baseline for other in table.rows if other.fastest_float is not None}
+    return "1" if row.variant in fastest and row.summaries else ABSENT
+
+
+def _plain_float(row: Row) -> str:
+    """Returns the ratio to the plain float row, where that is not the fastest."""
+    found, fastest = row.plain_float, row.fastest_float
+    if found is None or (fastest is not None and fastest.baseline == found.baseline):
+        return ""
+    return f"{units.times(found.center)} of plain"
+
+
+def _interval(found: Ratio | None) -> str:
+    if found is None or found.low is None or found.high is None:
+        return ""
+    return f"{units.times(found.low)}–{units.times(found.high)}"  # noqa: RUF001 - a range has an en dash

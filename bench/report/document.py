@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bench.analyze.row import Row, Table
+from bench.analyze.row import Ratio, Row, Table
 
 # History (raise the number when a field changes its name or meaning):
 #   1  first schema
@@ -40,9 +40,15 @@ def _row(row: Row) -> dict[str, Any]:
         "axes": row.variant,
         "phases": row.phases,
         "metrics": row.summaries,
-        "ratio": None if row.ratio is None else {**msgspec.to_builtins(row.ratio), "baseline": str(row.ratio.baseline)},
+        "ratio": _ratio(row.ratio),
+        "fastest_float": _ratio(row.fastest_float),
+        "plain_float": _ratio(row.plain_float),
         "counters": row.counters.values,
         "state_bytes": row.counters.state_bytes,
         "caveats": row.caveats,
         "failure": row.failure,
     }
+
+
+def _ratio(ratio: Ratio | None) -> dict[str, Any] | None:
+    return None if ratio is None else {**msgspec.to_builtins(ratio), "baseline": str(ratio.baseline)}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bench.analyze.row import Row, Table
-from bench.data.metric import PHASES, STEP
+from bench.data.metric import STEP
 from bench.report import cells
 from bench.report.footnotes import footnotes
 from bench.report.plain import one_line
@@ -51,8 +51,13 @@ def _lines(texts: Sequence[str]) -> list[str]:
 
 
 def _heads(table: Table) -> list[str]:
-    phased = (f"{counter} F/B/O" for counter in cells.COUNTED)
-    return ["variant", *PHASES, STEP, f"vs {escape(table.baseline)}", *phased, *map(_short, cells.EXACT)]
+    phases = cells.shown_phases(table)
+    initials = "/".join(phase[0].upper() for phase in phases)
+    phased = (f"{counter} {initials}" for counter in cells.COUNTED)
+    return [
+        "variant", *phases, STEP, *map(escape, cells.ratio_names(table)), *phased, *map(_short, cells.EXACT),
+        *(["quantized"] * _any_quantized(table)),
+    ]  # fmt: skip
 
 
 def _short(metric: str) -> str:
@@ -69,15 +74,19 @@ def _cells(row: Row, table: Table, marks: Sequence[int]) -> list[str]:
     if row.failure is not None:
         blank = len(_heads(table)) - 1
         return [f"{name}<br>{escape(cells.failure(row))}", *[""] * blank]
-    interval = cells.ratio_interval(row)
     return [
         name,
-        *(_time(row, phase) for phase in PHASES),
+        *(_time(row, phase) for phase in cells.shown_phases(table)),
         _time(row, STEP, strong="**"),
-        cells.ratio(row, table.baseline) + (f"<br>{interval}" if interval else ""),
+        *("<br>".join(filter(None, parts)) for parts in cells.ratios(row, table)),
         *(_by_phase(row, counter) for counter in cells.COUNTED),
         *(_exact(row, metric) for metric in cells.EXACT),
+        *(["<br>".join(cells.quantized(row))] * _any_quantized(table)),
     ]
+
+
+def _any_quantized(table: Table) -> bool:
+    return any(map(cells.quantized, table.rows))
 
 
 def _time(row: Row, metric: str, strong: str = "") -> str:

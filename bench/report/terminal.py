@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from bench.analyze.row import Row, Table
-from bench.data.metric import PHASES, STEP
+from bench.data.metric import STEP
 from bench.report import cells
 from bench.report.footnotes import footnotes
 from bench.report.layout import Cell, Grid, fold, to_string
-from bench.report.plain import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,8 @@ def render(table: Table, *, width: int, color: bool) -> str:
 
 
 def _header(table: Table) -> tuple[Cell, ...]:
-    names = (*((phase, "±", "ops·syncs") for phase in PHASES), (STEP, "±"), (f"vs {one_line(table.baseline)}", "95%"))
+    names = [*((phase, "±", "ops·syncs") for phase in cells.shown_phases(table)), (STEP, "±")]
+    names += [(name, "95%") for name in cells.ratio_names(table)]
     others = (("state",), ("saved", "peak"), ("loss",))
     return tuple(_cell(*name, style="bold") for name in (*names, *others))
 
@@ -63,13 +63,13 @@ def _line(row: Row, table: Table, marks: Sequence[int]) -> _Line:
 
 def _figures(row: Row, table: Table) -> tuple[Cell, ...]:
     phases = []
-    for phase in PHASES:
+    for phase in cells.shown_phases(table):
         counts = "·".join(filter(None, (cells.counted(row, phase, counter) for counter in ("operations", "syncs"))))
         phases.append(_cell(cells.time(row, phase), cells.spread(row, phase), counts))
     return (
         *phases,
         _cell(cells.time(row, STEP), cells.spread(row, STEP), style="bold"),
-        _cell(cells.ratio(row, table.baseline), cells.ratio_interval(row)),
+        *(_cell(*parts) for parts in cells.ratios(row, table)),
         _cell(cells.exact(row, "state_bytes")),
         _cell(cells.exact(row, "saved_bytes"), cells.exact(row, "peak_bytes")),
         _cell(cells.exact(row, "loss")),
@@ -84,4 +84,5 @@ def _drawn(line: _Line, grid: Grid) -> list[Text]:
     if line.row.failure is not None:
         return grid.message(line.label, cells.failure(line.row), "red")
     parts = ", ".join(cells.state_parts(line.row))
-    return grid.row(line.label, line.figures, f"state: {parts}" if parts else "")
+    below = [f"state: {parts}"] * bool(parts) + cells.quantized(line.row)
+    return grid.row(line.label, line.figures, "; ".join(below))

@@ -70,6 +70,11 @@ def spread(low: float | None, center: float, high: float | None) -> str:
     return f"±{percent:.0f}%" if percent >= 10 else f"±{percent:.1f}%"
 
 
+def share(value: float) -> str:
+    """Returns a share in percent: `2.1 %`."""
+    return f"{significant(100 * value, 2)} %"
+
+
 def times(value: float) -> str:
     """Returns a ratio: `1.408`; differences of a few tenths of a percent are what a ratio is read for."""
     return f"{value:.3f}" if 0.1 <= value < 9.9995 else significant(value, 4)

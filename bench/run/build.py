@@ -11,8 +11,10 @@ import torch
 from bench.data.metric import PHASES
 from bench.data.variant import NONE, Variant
 from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
-from bench.plugin import Registry, Sampler, Workload
+from bench.plugin import Coverage, Registry, Sampler, Workload
+from bench.run.quantization import quantize
 
+_MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 # Batches are drawn once and cycled through, so that drawing them is no part of any phase; 16 are enough that a step
 # does not train on one picture, and few enough to stay in memory at large batch sizes.
 BATCHES = 16
@@ -33,6 +35,7 @@ class Step:
     optimizer: torch.optim.Optimizer | None
     batches: tuple[tuple[Any, Any], ...]
     sample: Sampler
+    coverage: Coverage | None = None
 
     @property
     def trains(self) -> bool:
@@ -89,6 +92,8 @@ def check_device(name: str) -> torch.device:
 def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> Step:
     """Builds a fresh step of a variant; a model without batches of its own takes them from `data`.
 
+    The quantization sees the module in the mode, and the inputs, that it will have.
+
     Raises UnknownName for a part that nobody registered, InvalidVariant for parts that do not go together, and
     whatever the factories raise.
     """
@@ -101,21 +106,20 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
         raise PluginFailed(
             f"model {variant.model!r} ({origin}) returned {type(workload).__name__}; return a bench.Workload"
         )
-    module = workload.module
-    phases: tuple[str, ...] = PHASES
-    if variant.quantization != NONE:
-        quantization = registry.get("quantization", variant.quantization)
-        module, phases = quantization.factory(module), quantization.options["phases"]
+    sample = workload.sample or data
+    generator = torch.Generator().manual_seed(seed)
+    batches = tuple(
+        (_place(inputs, variant), _place(targets, variant))
+        for inputs, targets in (sample(variant.batch, generator) for _ in range(BATCHES))
+    )
+    inputs = tuple(inputs for inputs, _ in batches)
+    module, coverage = quantize(registry, variant, _laid_out(workload.module, variant), inputs)
+    module.train(variant.optimizer != NONE)
     if variant.optimizer == NONE:
-        phases = ("forward",)
+        phases: tuple[str, ...] = ("forward",)
         optimizer = None
-        module.eval()
     else:
-        if "backward" not in phases:
-            raise InvalidVariant(
-                f"{variant}: quantization {variant.quantization!r} has no backward phase; its optimizer is {NONE!r}"
-            )
-        module.train()
+        phases = PHASES
         part = registry.get("optimizer", variant.optimizer)
         optimizer = part.factory(module)
         if not isinstance(optimizer, torch.optim.Optimizer):
@@ -124,13 +128,9 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
                 "torch.optim.Optimizer"
             )
     if variant.compiled:
-        module = cast("torch.nn.Module", torch.compile(module))
-    sample = workload.sample or data
-    generator = torch.Generator().manual_seed(seed)
-    batches = tuple(
-        (_place(inputs, variant), _place(targets, variant))
-        for inputs, targets in (sample(variant.batch, generator) for _ in range(BATCHES))
-    )
+        # Weights that nobody trains are constants; kernels of integers are chosen for constants only.
+        options: Any = {"freezing": True} if variant.optimizer == NONE else None
+        module = cast("torch.nn.Module", torch.compile(module, options=options))
     return Step(
         variant=variant,
         phases=phases,
@@ -139,6 +139,7 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
         optimizer=optimizer,
         batches=batches,
         sample=sample,
+        coverage=coverage,
     )
 
 
@@ -171,4 +172,9 @@ def _place(values: Any, variant: Variant) -> Any:
     if not isinstance(values, torch.Tensor):
         return values
     dtype = getattr(torch, variant.dtype) if values.is_floating_point() else values.dtype
-    return values.to(variant.device, dtype)
+    placed = values.to(variant.device, dtype)
+    return placed.to(memory_format=_MEMORY_FORMATS[variant.memory_format]) if placed.dim() == 4 else placed
+
+
+def _laid_out(module: torch.nn.Module, variant: Variant) -> torch.nn.Module:
+    return module.to(memory_format=_MEMORY_FORMATS[variant.memory_format])  # type: ignore[call-overload, no-any-return]

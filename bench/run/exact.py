@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from bench.data.measurement import Caveat, Counters
 from bench.data.protocol import Protocol
-from bench.data.variant import Variant
+from bench.data.variant import FLAVOR, NONE, Variant
 from bench.plugin import Registry, Sampler
-from bench.run import counters, memory, quality, sources
-from bench.run.build import build, close
+from bench.run import compiled, counters, memory, quality, sources
+from bench.run.build import Step, build, close
 from bench.run.messages import Exact
+from bench.run.weights import weight_bytes
 
 SETTLED_STEPS = 3
 _EAGER = Caveat(
@@ -18,9 +20,17 @@ _EAGER = Caveat(
     message="counting turns torch.compile off: operations, syncs, FLOPs and bytes are those of the eager model",
 )
 
+_NOT_FUSED = Caveat(
+    code="not-fused",
+    message="the compiler fused none of the quantized layers with their rounding: they compute in float, slower than "
+    "the float model; only flows that export the model (pt2e) are made for it",
+)
+
 
 def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sampler) -> Exact:
     """Builds a variant and takes everything of it that repetition does not change."""
+    if variant.compiled:
+        compiled.reset()
     step, caveats = counters.background_threads(
         lambda: build(registry, variant, data=data, seed=protocol.seed),
     )
@@ -28,10 +38,13 @@ def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sample
     for index in range(1, SETTLED_STEPS):
         step.run(index)
     values: dict[str, float | None] = dict(counters.count(step, SETTLED_STEPS))
+    found, unfused = _quantized(registry, variant, protocol, data, step)
+    values |= found
     values["peak_bytes"] = memory.peak_bytes(step, SETTLED_STEPS + 3)
     parts = memory.state_bytes(step.optimizer)
     if step.optimizer is not None:
         values["state_bytes"] = sum(parts.values())
+    values |= weight_bytes(step.module)
     hashes = sources.hash_parts(registry, step)
     close(step)
     # Quality is that of a run from the seed, so the counted step, which has trained already, is of no use.
@@ -42,6 +55,29 @@ def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sample
     return Exact(
         phases=step.phases,
         counters=Counters(values=values, state_bytes=parts),
-        caveats=(*caveats, *((_EAGER,) if variant.compiled else ()), *result.caveats),
+        caveats=(*caveats, *unfused, *((_EAGER,) if variant.compiled else ()), *result.caveats),
         sources=hashes,
     )
+
+
+def _quantized(
+    registry: Registry, variant: Variant, protocol: Protocol, data: Sampler, step: Step
+) -> tuple[dict[str, float], tuple[Caveat, ...]]:
+    """Returns how much of the model a quantization reached, and what it did to the outputs."""
+    if step.coverage is None:
+        return {}, ()
+    found: dict[str, float] = {
+        "quantized_layers": step.coverage.quantized,
+        "eligible_layers": step.coverage.eligible,
+    }
+    caveats: tuple[Caveat, ...] = ()
+    if step.coverage.cause:
+        caveats = (Caveat(code="partly-quantized", message=step.coverage.cause),)
+    if variant.compiled and not step.trains:
+        found["fused_layers"] = compiled.fused_layers()
+        caveats += (_NOT_FUSED,) * (not found["fused_layers"])
+    if not step.trains:
+        reference = build(registry, replace(variant, quantization=NONE, **FLAVOR), data=data, seed=protocol.seed)
+        found["output_error"] = quality.output_error(step, reference)
+        close(reference)
+    return found, caveats

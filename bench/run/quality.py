@@ -29,14 +29,18 @@ class Quality:
 def train(step: Step, steps: int, seed: int) -> Quality:
     """Trains a fresh step for `steps` steps and reads the loss on a batch that training does not draw.
 
+    A step of inference trains nothing: its loss is the mean over its own batches, the only size that a compiled or
+    exported model need accept.
+
     The module stays in the mode it is trained in (normalisation by batch, dropout from the seed), so that the
     figure is that of the function being trained and does not wait for running averages.
     """
-    inputs, targets = step.draw(EVALUATION_BATCH, seed + 1)
+    batches = (step.draw(EVALUATION_BATCH, seed + 1),) if step.trains else step.batches
 
     def loss() -> float:
         with torch.no_grad():
-            return float(step.workload.loss(step.module(inputs), targets))
+            losses = [step.workload.loss(step.module(inputs), targets) for inputs, targets in batches]
+            return float(torch.stack(losses).mean())
 
     torch.manual_seed(seed)
     before = loss()
@@ -45,6 +49,20 @@ def train(step: Step, steps: int, seed: int) -> Quality:
             step.run(index)
     after = loss()
     return Quality(before=before, after=after, steps=steps, caveats=loss_caveats(before, after, steps))
+
+
+def output_error(step: Step, reference: Step) -> float:
+    """Returns how far a step's outputs are from those of another on the same batches: |a - b| / |b|, in L2.
+
+    Zero means that not one bit of them differs. Raises TypeError where outputs are no tensors.
+    """
+    difference = size = torch.zeros((), dtype=torch.float64)
+    with torch.no_grad():
+        for inputs, _ in reference.batches:
+            outputs, expected = (side.module(inputs).double() for side in (step, reference))
+            difference = difference + (outputs - expected).square().sum()
+            size = size + expected.square().sum()
+    return float((difference / size.clamp(min=torch.finfo(size.dtype).tiny)).sqrt())
 
 
 def loss_caveats(before: float, after: float, steps: int) -> tuple[Caveat, ...]:

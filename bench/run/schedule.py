@@ -14,7 +14,7 @@ from bench.data.measurement import Caveat, Measurement, Replicate
 from bench.data.metric import PHASES
 from bench.data.protocol import Protocol
 from bench.data.record import SCHEMA_VERSION, Record
-from bench.data.variant import NONE, Variant
+from bench.data.variant import FLAVOR, NONE, Variant
 from bench.errors import StepbenchError
 from bench.run.clock import now
 from bench.run.messages import Exact, Request
@@ -88,8 +88,8 @@ def jobs(run: Run, variants: Sequence[Variant]) -> int:
 
 
 def _beside(variant: Variant) -> Variant:
-    """Returns what the variants of one group have in common."""
-    return replace(variant, optimizer=NONE, quantization=NONE)
+    """Returns what the variants of one group have in common: the problem, and not the way it is computed."""
+    return replace(variant, optimizer=NONE, quantization=NONE, **FLAVOR)
 
 
 def _grouped(variants: Sequence[Variant], key: Callable[[Variant], Key]) -> dict[Key, list[Variant]]:

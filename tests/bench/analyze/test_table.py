@@ -40,6 +40,23 @@ def test_ratios_are_to_the_baseline_of_the_same_model_and_axes(rows, record):
     assert other.rows[1].ratio.center == pytest.approx(2 / 3)
 
 
+def test_a_quantized_row_is_compared_with_the_fastest_float_row_of_its_step_and_with_the_plain_one(rows, record):
+    (table,) = tables(
+        [
+            record(rows(4), "m/none/none"), record(rows(2), "m/none/none@compiled=true"), record(rows(1), "m/none/q"),
+            record(rows(1), "m/none/none@batch=2"), record(rows(1), "m/sgd/none"), record(rows(1), "n/none/none"),
+        ]
+    )  # fmt: skip
+    found = {str(row.variant): (row.fastest_float, row.plain_float) for row in table.rows}
+    fastest, plain = found["m/none/q"]
+    assert (str(fastest.baseline), fastest.center) == ("m/none/none@compiled=true", pytest.approx(0.5))
+    assert (str(plain.baseline), plain.center) == ("m/none/none", pytest.approx(0.25))
+    assert found["m/none/none@compiled=true"] == (None, found["m/none/none@compiled=true"][1])
+    assert found["m/none/none"][1] is None
+    for alone in ("m/none/none@batch=2", "m/sgd/none", "n/none/none"):
+        assert found[alone] == (None, None)
+
+
 def test_no_ratio_crosses_runs(rows, record):
     (table,) = tables([record(rows(2), "m/sgd/none", run="a"), record(rows(3), "m/eva/none", run="b")])
     assert [row.ratio for row in table.rows] == [None, None]

@@ -14,7 +14,7 @@ from bench.data.environment import Environment
 from bench.data.measurement import Caveat, Counters
 from bench.data.metric import METRICS, PHASES
 from bench.data.protocol import Protocol
-from bench.data.variant import DTYPES, Variant
+from bench.data.variant import DTYPES, MEMORY_FORMATS, Variant
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 UPDATE = "STEPBENCH_UPDATE_GOLDEN"
@@ -75,22 +75,41 @@ def summary(center, half=0.012):
 
 
 def make_row(
-    variant, times=(), *, half=0.012, ratio=None, counters=(), parts=None, caveats=(), failure=None, phases=PHASES
+    variant,
+    times=(),
+    *,
+    half=0.012,
+    ratio=None,
+    floats=(None, None),
+    counters=(),
+    parts=None,
+    caveats=(),
+    failure=None,
+    phases=PHASES,
 ):
     """A row from its times in seconds, phases first and the step last; `counters` go by the names of METRICS."""
     parsed = Variant.parse(variant)
-    low, high = (None, None) if ratio is None else around(ratio, half)
     return Row(
         variant=parsed,
         phases=phases,
         summaries={name: summary(time, half) for name, time in zip((*phases, "step"), times, strict=bool(times))},
-        ratio=None
-        if ratio is None
-        else Ratio(center=ratio, low=low, high=high, pairs=10, baseline=Variant(model=parsed.model, optimizer="sgd")),
+        ratio=to(ratio, half, Variant(model=parsed.model, optimizer="sgd")),
+        **{
+            name: found and to(found[0], half, Variant.parse(found[1]))
+            for name, found in zip(("fastest_float", "plain_float"), floats, strict=True)
+        },
         counters=Counters(values=dict(counters), state_bytes=parts or {}),
         caveats=caveats,
         failure=failure,
     )
+
+
+def to(center, half, baseline):
+    """A ratio to a baseline, None without one."""
+    if center is None:
+        return None
+    low, high = around(center, half)
+    return Ratio(center=center, low=low, high=high, pairs=10, baseline=baseline)
 
 
 def make_table(*rows, environment=ENVIRONMENT, commits=(f"{ENVIRONMENT.commit}+dirty",), baseline="sgd"):
@@ -123,6 +142,7 @@ variants = st.builds(
     device=st.sampled_from(["cpu", "cuda:1"]),
     threads=st.integers(1, 256),
     compiled=st.booleans(),
+    memory_format=st.sampled_from(MEMORY_FORMATS),
 )
 
 
@@ -142,16 +162,16 @@ def rows(draw, variant=variants):
     for name in draw(st.sets(st.sampled_from([name for name, metric in METRICS.items() if metric.noise == "noisy"]))):
         center, low, high = draw(intervals())
         summaries[name] = Summary(center=center, low=low, high=high, samples=3, replicates=3, workers=2)
-    ratio = None
-    if draw(st.booleans()):
+    ratios = dict.fromkeys(("ratio", "fastest_float", "plain_float"))
+    for name in draw(st.sets(st.sampled_from(sorted(ratios)))):
         center, low, high = draw(intervals())
-        ratio = Ratio(center=center, low=low, high=high, pairs=3, baseline=draw(variants))
+        ratios[name] = Ratio(center=center, low=low, high=high, pairs=3, baseline=draw(variants))
     exact = st.sampled_from([name for name, metric in METRICS.items() if metric.noise == "exact"])
     return Row(
         variant=draw(variant),
         phases=PHASES[: draw(st.sampled_from([1, 3]))],
         summaries=summaries,
-        ratio=ratio,
+        **ratios,
         counters=Counters(
             values=draw(st.dictionaries(exact, st.one_of(st.none(), sizes))),
             state_bytes=draw(st.dictionaries(words, sizes, max_size=4)),

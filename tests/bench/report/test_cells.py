@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.data.metric import METRICS
 from bench.report import cells
 from tests.bench.report.conftest import ENVIRONMENT, make_row, make_table
 
@@ -11,7 +12,10 @@ def test_the_heading_names_machine_versions_commit_and_protocol():
         "Example CPU 8581C @ 2.10GHz, 2 cores, 16.8 GB (build-1, Linux 6.1.0 x86_64)",
         "torch 2.13.0, Python 3.12.3, stepbench 0.1.0; commit 1a56d179+dirty; 2026-11-21T06:31:40+00:00",
         "protocol 1: data digits, seed 0, 10 s a variant, 5 workers x 2 rounds, OMP_WAIT_POLICY=passive",
-        "variants, unless they say otherwise: batch=1, dtype=float32, device=cpu, threads=1, compiled=false",
+        (
+            "variants, unless they say otherwise: batch=1, dtype=float32, device=cpu, threads=1, compiled=false, "
+            "memory_format=contiguous"
+        ),
     ]
 
 
@@ -25,7 +29,16 @@ def test_the_heading_names_a_gpu_and_every_commit():
 
 
 def test_every_exact_metric_has_a_place():
-    assert cells.EXACT == ("saved_bytes", "peak_bytes", "state_bytes", "loss")
+    of_the_model = {
+        "model_bytes",
+        "integer_bytes",
+        "quantized_layers",
+        "eligible_layers",
+        "fused_layers",
+        "output_error",
+    }
+    exact = {name for name, metric in METRICS.items() if metric.noise == "exact" and "." not in name}
+    assert set(cells.EXACT) | of_the_model == exact
     assert cells.COUNTED == ("operations", "syncs", "flops")
 
 
@@ -46,5 +59,45 @@ def test_a_failure_without_a_reason_is_a_failure():
 
 
 def test_a_ratio_without_an_interval_has_none():
-    assert cells.ratio_interval(make_row("mlp/eva/none", ratio=2.0, half=None)) == ""
-    assert cells.ratio_interval(make_row("mlp/eva/none", ratio=2.0, half=0.25)) == "1.600–2.500"  # noqa: RUF001 - a range has an en dash
+    sure, unsure = make_row("mlp/eva/none", ratio=2.0, half=0.25), make_row("mlp/eva/none", ratio=2.0, half=None)
+    table = make_table(sure, unsure)
+    assert cells.ratio_names(table) == ["vs sgd"]
+    assert cells.ratios(sure, table) == [("2.000", "1.600–2.500")]  # noqa: RUF001 - a range has an en dash
+    assert cells.ratios(unsure, table) == [("2.000", "")]
+
+
+def test_a_quantized_row_is_compared_with_the_fastest_float_row_and_then_with_the_plain_one():
+    fastest, plain, quantized = "m/none/none@dtype=bfloat16", "m/none/none", "m/none/q"
+    rows = [
+        make_row(plain, phases=("forward",), times=(2e-3, 2e-3), floats=((2.0, fastest), None)),
+        make_row(fastest, phases=("forward",), times=(1e-3, 1e-3), floats=(None, (0.5, plain))),
+        make_row(quantized, phases=("forward",), times=(6e-4, 6e-4), floats=((0.6, fastest), (0.3, plain))),
+    ]
+    table = make_table(*rows)
+    assert cells.ratio_names(table) == ["vs float"], "no row trains: there is no optimizer to compare"
+    assert cells.shown_phases(table) == ("forward",)
+    shown = [(head, plainly) for ((head, _, plainly),) in (cells.ratios(row, table) for row in rows)]
+    assert shown == [("2.000", ""), ("1", "0.500 of plain"), ("0.600", "0.300 of plain")]
+
+
+def test_where_the_plain_row_is_the_fastest_it_is_named_once():
+    rows = [
+        make_row("m/none/none", phases=("forward",), times=(1e-3, 1e-3)),
+        make_row("m/none/q", phases=("forward",), times=(6e-4, 6e-4), floats=((0.6, "m/none/none"),) * 2),
+    ]
+    assert [cells.ratios(row, make_table(*rows))[0][0] for row in rows] == ["1", "0.600"]
+    assert cells.ratios(rows[1], make_table(*rows))[0][2] == ""
+
+
+def test_a_quantized_row_says_what_was_done_to_the_model():
+    counters = {
+        "quantized_layers": 19, "eligible_layers": 21, "model_bytes": 317_972, "integer_bytes": 302_896,
+        "output_error": 0.0213, "fused_layers": 19,
+    }  # fmt: skip
+    assert cells.quantized(make_row("m/none/q", counters=counters)) == [
+        "19 of 21 layers quantized",
+        "19 fused by the compiler",
+        "model 318 kB, 303 kB of it integers",
+        "outputs differ by 2.1 %",
+    ]
+    assert cells.quantized(make_row("m/none/none", counters={"model_bytes": 1})) == []

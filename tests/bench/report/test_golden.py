@@ -76,7 +76,36 @@ def sparse():
     )  # fmt: skip
 
 
-TABLES = {"complete": complete, "sparse": sparse}
+def quantized():
+    """Inference only: float in several ways, a quantized model, one whose layers stayed float."""
+    fastest, plain = (
+        "resnet20/none/none@batch=32,dtype=bfloat16,memory_format=channels_last",
+        "resnet20/none/none@batch=32",
+    )
+    inference = {"phases": ("forward",)}
+    floats = {"forward.operations": 72, "forward.syncs": 0, "model_bytes": 1_226_496, "integer_bytes": 0, "loss": 2.41}
+    integers = {
+        "forward.operations": 26,
+        "forward.syncs": 0,
+        "model_bytes": 317_972,
+        "integer_bytes": 302_896,
+        "quantized_layers": 20,
+        "eligible_layers": 20,
+        "output_error": 0.0213,
+        "loss": 2.43,
+    }
+    return make_table(
+        make_row(plain, (0.0171, 0.0172), floats=((1.849, fastest), None), counters=floats, **inference),
+        make_row(fastest, (0.0092, 0.0093), floats=(None, (0.541, plain)), counters=floats, **inference),
+        make_row("resnet20/none/fx-static-x86@batch=32", (0.0046, 0.0047), counters=integers,
+                 floats=((0.505, fastest), (0.273, plain)), **inference),
+        make_row("resnet20/none/pt2e-static@batch=32,compiled=true", (0.0045, 0.0046),
+                 counters={**integers, "fused_layers": 20}, floats=((0.495, fastest), (0.267, plain)), **inference),
+        make_row("resnet20/none/fx-static-x86-qint8@batch=32", failure="0 of 20 layers quantized: no kernel"),
+    )  # fmt: skip
+
+
+TABLES = {"complete": complete, "sparse": sparse, "quantized": quantized}
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

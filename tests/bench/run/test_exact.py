@@ -36,5 +36,5 @@ def test_a_loss_that_is_not_finite_is_no_number_but_a_caveat(registry):
 
 
 def test_the_counters_of_a_compiled_model_say_that_they_are_of_the_eager_one(registry, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda module: module)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     assert [caveat.code for caveat in look(registry, "line/descent/none@compiled=true").caveats] == ["eager-counters"]
