@@ -83,17 +83,18 @@ class Registry:
         return self._decorator("optimizer", name)
 
     def quantization(
-        self, name: str, phases: tuple[str, ...] = PHASES, coverage: Covers | None = None
+        self, name: str, phases: tuple[str, ...] = PHASES, coverage: Covers | None = None, slower: str = ""
     ) -> Callable[[Factory], Factory]:
         """Registers a factory `(module) -> module` or `(module, use) -> module`.
 
         `phases` are the ones that the result can run. `coverage(float_module, module)` counts the layers that were
-        quantized; a variant of which it counts none has no right to the name, and fails.
+        quantized; a variant of which it counts none has no right to the name, and fails. `slower` says why it may be
+        slower than float and what to do about it: a note for the rows that are.
         """
         unknown = set(phases) - set(PHASES)
         if unknown:
             raise UnknownName("phase", min(unknown), PHASES)
-        return self._decorator("quantization", name, phases=tuple(phases), coverage=coverage)
+        return self._decorator("quantization", name, phases=tuple(phases), coverage=coverage, slower=slower)
 
     def data(self, name: str, *, paths: bool = False) -> Callable[[Factory], Factory]:
         """Registers a factory of a sampler: `() -> Sampler`, or `(path) -> Sampler` with `paths=True`."""

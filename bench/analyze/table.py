@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from bench.analyze import quantized
 from bench.analyze.caveats import derive
 from bench.analyze.ratio import ratio
 from bench.analyze.row import Ratio, Row, Table
@@ -78,15 +79,16 @@ def _row(record: Record, by_run: dict[tuple[str, Variant], Measurement], baselin
     summaries = {name: summarize(measurement.replicates, name) for name in noisy}
     other = by_run.get((record.run, replace(measurement.variant, optimizer=baseline)))
     fastest, plain = _floats(measurement, [one for (run, _), one in by_run.items() if run == record.run])
+    to_fastest = _ratio(measurement, fastest)
     return Row(
         variant=measurement.variant,
         phases=measurement.phases,
         summaries={name: summary for name, summary in summaries.items() if summary is not None},
         ratio=_ratio(measurement, other),
-        fastest_float=_ratio(measurement, fastest),
+        fastest_float=to_fastest,
         plain_float=_ratio(measurement, plain),
         counters=measurement.counters,
-        caveats=(*measurement.caveats, *derive(record)),
+        caveats=(*quantized.caveats(measurement, to_fastest, plain), *derive(record)),
         failure=measurement.failure,
     )
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 
+# The code of what a quantization says of itself in case that its row is slower than a float one; silent otherwise.
+WHEN_SLOWER = "slower-than-float"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Caveat:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from bench.data.measurement import Caveat, Counters
+from bench.data.measurement import WHEN_SLOWER, Caveat, Counters
 from bench.data.protocol import Protocol
 from bench.data.variant import FLAVOR, NONE, Variant
 from bench.plugin import Registry, Sampler
@@ -73,6 +73,9 @@ def _quantized(
     caveats: tuple[Caveat, ...] = ()
     if step.coverage.cause:
         caveats = (Caveat(code="partly-quantized", message=step.coverage.cause),)
+    slower = registry.get("quantization", variant.quantization).options["slower"]
+    if slower:
+        caveats += (Caveat(code=WHEN_SLOWER, message=slower),)
     if variant.compiled and not step.trains:
         found["fused_layers"] = compiled.fused_layers()
         caveats += (_NOT_FUSED,) * (not found["fused_layers"])
