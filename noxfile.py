@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -10,6 +12,8 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+# What asv.conf.json sets for the environments that asv makes; one that exists gets it from here.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -33,6 +37,16 @@ def compare(session: nox.Session) -> None:
 
 
 @nox.session
+def report(session: nox.Session) -> None:
+    """Show stored results, without torch: nox -s report -- results/records, or -- --pull-request comparison.json."""
+    heavy = ("torch", "scikit-learn")
+    needed = [each for each in PYPROJECT["project"]["dependencies"] if not each.startswith(heavy)]
+    session.install("-c", "constraints.txt", *needed)
+    session.install("--no-deps", "-e", ".")
+    session.run("stepbench", "report", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, or those given after --: nox -s tests -- tests/lowbit -k eva."""
     install(session, "tests")
@@ -47,6 +61,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", *session.posargs)
     session.run("mypy")
     session.run("lint-imports")
+    session.run("zizmor", "--offline", "--pedantic", "--quiet", ".github")
+    workflows = map(str, sorted(Path(".github/workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session
@@ -85,9 +102,28 @@ def isolation(session: nox.Session) -> None:
 
 
 @nox.session
+def asv(session: nox.Session) -> None:
+    """Measure commits with asv: nox -s asv -- run HEAD^!, then publish and preview; or continuous main HEAD."""
+    if any("existing" in word for word in session.posargs):
+        install(session, "asv")
+    else:
+        session.install("-c", "constraints.txt", *nox.project.dependency_groups(PYPROJECT, "asv"))
+    if not Path("~/.asv-machine.json").expanduser().exists():
+        session.run("asv", "machine", "--yes")
+    session.run("asv", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def suite(session: nox.Session) -> None:
+    """Measure with pytest-benchmark: nox -s suite -- --benchmark-json=out.json, or -- --benchmark-disable."""
+    install(session, "suites")
+    session.run("pytest", "suites/pytest_steps", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
 def peers(session: nox.Session) -> None:
     """Ask asv, pytest-benchmark, Welch's test and stepbench about the same commits: nox -s peers -- --trials 10."""
-    install(session, "tests", "peers")
+    install(session, "tests")
     session.run("python", "-m", "tests.studies.side_by_side", *session.posargs)
 
 
