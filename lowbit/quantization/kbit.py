@@ -71,7 +71,7 @@ def convert(module: nn.Module) -> nn.Module:
         if isinstance(child, QuantizedLayer):
             try:
                 child.input_quantizer.parameters_of()
-            except ValueError as error:
+            except QuantizationError as error:
                 raise QuantizationError(f"{name}: {error}") from error
             module.set_submodule(name, IntegerLayer(child))
     return module.eval()

@@ -68,11 +68,17 @@ class Quantizer(Staged):
         self._derived: tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def parameters_of(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns scale and zero point for what was observed; one for each channel, or one."""
+        """Returns scale and zero point for what was observed; one for each channel, or one.
+
+        Raises QuantizationError for a range that is not finite.
+        """
         seen = (self.observer.low, self.observer.high)
         if self._derived is None or any(new is not old for new, old in zip(seen, self._derived[0], strict=True)):
             low, high = self.observer.range(self.grid, symmetric=self.symmetric)
-            self._derived = (seen, scale_and_zero_point(low, high, self.grid, symmetric=self.symmetric))
+            try:
+                self._derived = (seen, scale_and_zero_point(low, high, self.grid, symmetric=self.symmetric))
+            except ValueError as error:
+                raise QuantizationError(str(error)) from error
         return self._derived[1]
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,217 @@
+"""What is wrong with a quantized model, where it can be told from the model itself, and what to do about it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+# Scales that differ by less are one scale, written by two formulas in fp32.
+SAME_SCALE = 1e-5
+# More than one unit of an output's grid is no rounding any more.
+MOST_LSB = 1.0
+# Steps of a grid of bytes, for outputs that have none of their own.
+STEPS = 255
+# A model that is not even a tenth smaller is not smaller.
+SMALLER = 0.9
+OUTPUT = "output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line that travels with a result: what was found, its cause, and the remedy."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """By how much a layer's output differs between two models, at most, in units of the output's grid."""
+
+    layer: str
+    lsb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Bytes of a model's parameters and buffers, by what they are."""
+
+    floats: int
+    integers: int
+
+    @property
+    def whole(self) -> int:
+        """All of them."""
+        return self.floats + self.integers
+
+
+def observers_live(moved: Sequence[str]) -> Finding | None:
+    """Finds that evaluating a model changed it; `moved` names the buffers that did."""
+    if not moved:
+        return None
+    message = (
+        f"observers are live during evaluation: {_some(moved)} changed between two test batches, so that accuracy "
+        "depends on what was tested before; put the model into stage VALIDATION, which eval() alone does not do"
+    )
+    return Finding(code="observers-live", message=message)
+
+
+def nothing_quantized(quantized: int, eligible: int, cause: str) -> Finding | None:
+    """Finds that a flow left every layer in float: what it made has no right to its name."""
+    if quantized:
+        return None
+    message = f"0 of {eligible} layers are quantized, this is the float model: {cause or 'the flow does not say why'}"
+    return Finding(code="nothing-quantized", message=message)
+
+
+def scale_ratios(prepared: nn.Module) -> dict[str, float]:
+    """Returns for each of torch's fake-quantizers the scale it trains with over the one that conversion takes.
+
+    Of scales by channel, the ratio that is farthest from 1. Quantizers that have one function for both have no row.
+    """
+    found = {}
+    for name, child in prepared.named_modules():
+        trained, ask = getattr(child, "scale", None), getattr(child, "calculate_qparams", None)
+        if not isinstance(trained, torch.Tensor) or not callable(ask) or not hasattr(child, "fake_quant_enabled"):
+            continue
+        with warnings.catch_warnings():
+            # One that never saw anything says so, and has no scale to differ in.
+            warnings.simplefilter("ignore")
+            converted = ask()[0].to(trained)
+        if converted.shape == trained.shape and bool((converted > 0).all() & (trained > 0).all()):
+            ratio = trained / converted
+            found[name] = float(ratio.flatten()[ratio.log().abs().argmax()])
+    return found
+
+
+def scales_differ(ratios: Mapping[str, float]) -> Finding | None:
+    """Finds that a model is converted with other scales than it was trained with."""
+    apart = {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > SAME_SCALE}
+    if not apart:
+        return None
+    worst = max(apart, key=lambda name: abs(apart[name] - 1))
+    message = (
+        f"{len(apart)} of {len(ratios)} quantizers train with another scale than conversion takes, {worst} with "
+        f"{apart[worst]:.4f} times it (pytorch#88800); train with a plain FakeQuantize, or with a k-bit flow"
+    )
+    return Finding(code="scale-ratio", message=message)
+
+
+def layers_of(module: nn.Module) -> list[str]:
+    """Returns the names of a float model's convolutions and linear layers, by which `outputs` looks for them."""
+    return [name for name, child in module.named_modules() if isinstance(child, (nn.Conv2d, nn.Linear))]
+
+
+def outputs(module: nn.Module, inputs: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Runs a model and returns what its layers gave, in the order in which they ran, and last what it gave itself.
+
+    A model may stand inside of another that runs it on an engine. Layers that it does not have, for a graph replaced
+    them, are left out.
+    """
+    found: dict[str, torch.Tensor] = {}
+    modules = dict(module.named_modules())
+    inside = {name: [own for own in modules if own == name or own.endswith(f".{name}")] for name in layers}
+
+    def keep(name: str) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                found[name] = output.detach()
+
+        return hook
+
+    handles = [
+        modules[name if name in own else own[0]].register_forward_hook(keep(name))
+        for name, own in inside.items()
+        if name in own or len(own) == 1
+    ]
+    try:
+        with torch.no_grad():
+            found[OUTPUT] = module(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def differences(trained: Mapping[str, torch.Tensor], converted: Mapping[str, torch.Tensor]) -> list[Difference]:
+    """Returns the differences of what two models gave, layer by layer as they ran.
+
+    An output that is quantized has a scale, which is the unit; of others it is the output's range in 255 steps.
+    """
+    found = []
+    for name, expected in trained.items():
+        other = converted.get(name)
+        if other is None or other.shape != expected.shape:
+            continue
+        if other.is_quantized:
+            unit = torch.tensor(other.q_scale(), dtype=torch.float64)
+            other = other.dequantize()
+        else:
+            unit = (expected.max() - expected.min()).double() / STEPS
+        most = (expected.double() - other.double()).abs().max()
+        found.append(Difference(layer=name, lsb=float(most / unit) if bool(most) else 0.0))
+    return found
+
+
+def departs(found: Sequence[Difference]) -> Finding | None:
+    """Finds that a converted model gives something else than the one that was trained, and where that begins."""
+    apart = [difference for difference in found if difference.lsb > MOST_LSB]
+    if not apart:
+        return None
+    worst = max(apart, key=lambda difference: difference.lsb)
+    message = (
+        f"the converted model departs from the one that was trained, first at {apart[0].layer} by {apart[0].lsb:.1f} "
+        f"LSB of its output, at most at {worst.layer} by {worst.lsb:.1f}, in {len(apart)} of {len(found)} layers; "
+        "trust the accuracy of the converted one, and see whether their scales differ"
+    )
+    return Finding(code="departs", message=message)
+
+
+def stored(module: nn.Module) -> Stored:
+    """Returns the bytes of all that a model's state holds; what several names share counts once."""
+    sizes: dict[int, tuple[bool, int]] = {}
+    for number, value in enumerate(_tensors(module.state_dict())):
+        integer = value.is_quantized or not (value.is_floating_point() or value.is_complex())
+        # A quantized tensor has no address to know it by; no two names share one.
+        place = -number if value.is_quantized else value.untyped_storage().data_ptr()
+        sizes[place] = integer, value.numel() * value.element_size()
+    return Stored(
+        floats=sum(size for integer, size in sizes.values() if not integer),
+        integers=sum(size for integer, size in sizes.values() if integer),
+    )
+
+
+def not_smaller(before: Stored, after: Stored) -> Finding | None:
+    """Finds that a quantized model is as good as no smaller than its float model, and why."""
+    if after.whole < SMALLER * before.whole:
+        return None
+    if after.integers <= before.integers:
+        why = "no weight is stored as integers; choose a flow that converts the layers that this model has"
+    elif after.floats > SMALLER * before.floats and after.integers > before.integers + (before.floats // 5):
+        why = "the float weights are kept beside the integers; compile with freezing, which drops them, to deploy it"
+    else:
+        part = 100 * (after.integers - before.integers) / max(before.whole // 4, 1)
+        why = f"only {part:.0f} % of the weights are integers; choose a flow that converts the other layers too"
+    message = f"the model is not smaller, {after.whole:,} bytes of {before.whole:,}: {why}"
+    return Finding(code="not-smaller", message=message)
+
+
+def _tensors(value: Any) -> Iterable[torch.Tensor]:
+    """Yields the tensors of a state, also of those that layers of torch's own flows keep in tuples."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from lowbit.quantization import diagnosis
+from lowbit.quantization.diagnosis import Difference, Stored
+from lowbit.quantization.kbit import convert, prepare
+from lowbit.quantization.stage import Stage, enter
+from tests.lowbit.quantization.test_kbit import Small, trained
+
+
+def test_nothing_that_moved_is_nothing_found():
+    assert diagnosis.observers_live([]) is None
+    finding = diagnosis.observers_live(["first.low", "first.high", "second.low"])
+    assert finding.code == "observers-live"
+    assert "first.low and 2 more changed" in finding.message
+    assert "VALIDATION" in finding.message
+
+
+@pytest.fixture
+def torch_fake_quantizers():
+    """One of each kind of torch's fake-quantizers with symmetric weights of a few bits, after one forward."""
+    from torch.ao import quantization
+
+    with warnings.catch_warnings():
+        # torch announces the removal of this module and of observers' old arguments at every construction.
+        warnings.simplefilter("ignore")
+
+        def make(form, bits):
+            return form(
+                observer=quantization.MovingAverageMinMaxObserver,
+                quant_min=-(2 ** (bits - 1)),
+                quant_max=2 ** (bits - 1) - 1,
+                dtype=torch.qint8,
+                qscheme=torch.per_tensor_symmetric,
+            )
+
+        def both(bits):
+            made = nn.ModuleDict(
+                {
+                    "fused": make(quantization.FusedMovingAvgObsFakeQuantize, bits),
+                    "plain": make(quantization.FakeQuantize, bits),
+                }
+            )
+            values = torch.linspace(-0.5, 1, 50)
+            for quantizer in made.values():
+                quantizer(values)
+            return made
+
+        yield both
+
+
+@pytest.mark.parametrize(("bits", "ratio"), [(8, 1.0039), (4, 1.0714), (2, 1.5)])
+def test_torch_s_fused_quantizer_trains_with_another_scale_than_it_converts_with(torch_fake_quantizers, bits, ratio):
+    ratios = diagnosis.scale_ratios(torch_fake_quantizers(bits))
+    assert ratios["fused"] == pytest.approx(ratio, abs=1e-4)
+    assert ratios["plain"] == 1
+    finding = diagnosis.scales_differ(ratios)
+    assert finding.code == "scale-ratio"
+    assert (
+        f"1 of 2 quantizers train with another scale than conversion takes, fused with {ratio:.4f}" in finding.message
+    )
+    assert diagnosis.scales_differ({"plain": ratios["plain"]}) is None
+
+
+def test_k_bit_quantizers_have_one_function_for_both_scales():
+    assert diagnosis.scale_ratios(trained()[0]) == {}
+
+
+def run(module, pictures, layers):
+    return diagnosis.outputs(module, pictures, layers)
+
+
+def test_a_converted_k_bit_model_departs_nowhere():
+    layers = diagnosis.layers_of(Small())
+    module, pictures = trained()
+    enter(module, Stage.VALIDATION)
+    before = run(module, pictures, layers)
+    after = run(convert(copy.deepcopy(module)), pictures, layers)
+    assert list(before) == [*layers, diagnosis.OUTPUT]
+    found = diagnosis.differences(before, after)
+    assert [difference.lsb for difference in found] == [0] * 6
+    assert diagnosis.departs(found) is None
+
+
+def test_the_first_layer_that_departs_is_named():
+    layers = diagnosis.layers_of(Small())
+    module, pictures = trained()
+    enter(module, Stage.VALIDATION)
+    before = run(module, pictures, layers)
+    wrong = convert(copy.deepcopy(module))
+    wrong.depthwise.codes += 3
+    found = diagnosis.differences(before, run(wrong, pictures, layers))
+    finding = diagnosis.departs(found)
+    assert finding.code == "departs"
+    assert "first at depthwise by" in finding.message
+    assert "in 4 of 6 layers" in finding.message
+
+
+@pytest.mark.parametrize(("off", "found"), [(0, None), (0.9, None), (1.1, "by 1.1 LSB")])
+def test_a_quantized_output_counts_in_units_of_its_own_scale(off, found):
+    with warnings.catch_warnings():
+        # torch announces that tensors of quantized dtypes will go.
+        warnings.simplefilter("ignore")
+        converted = torch.quantize_per_tensor(torch.tensor([0.0, 1.0, 2.0]), 0.5, 0, torch.quint8)
+    trained_ = torch.tensor([0.0, 1.0, 2.0 + 0.5 * off])
+    finding = diagnosis.departs(diagnosis.differences({"conv": trained_}, {"conv": converted}))
+    assert (finding and found in finding.message) == (True if found else None)
+
+
+def test_layers_that_a_graph_replaced_are_left_out():
+    before = {"gone": torch.ones(2), "output": torch.ones(3)}
+    assert [found.layer for found in diagnosis.differences(before, {"output": torch.ones(3)})] == ["output"]
+
+
+def test_bytes_are_those_of_parameters_and_buffers():
+    found = diagnosis.stored(nn.Sequential(nn.Linear(10, 4), nn.BatchNorm1d(4)))
+    assert found == Stored(floats=4 * (40 + 4 + 16), integers=8)
+
+
+def test_what_two_names_share_counts_once():
+    layer = nn.Linear(10, 4)
+    assert diagnosis.stored(nn.ModuleList([layer, layer])) == diagnosis.stored(layer)
+
+
+def test_a_k_bit_model_is_smaller_where_most_weights_are_integers():
+    settings = {"modules": {}, "wide_output": None}
+    whole = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 256, 3), nn.Conv2d(256, 8, 3), nn.Conv2d(8, 4, 1))
+    before = diagnosis.stored(whole)
+    module = prepare(whole, **settings)
+    enter(module, Stage.CALIBRATION)
+    module(torch.randn(1, 3, 8, 8))
+    after = diagnosis.stored(convert(module))
+    assert diagnosis.not_smaller(before, after) is None
+    assert after.whole < 0.4 * before.whole
+
+
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [
+        (Stored(floats=1000, integers=0), "no weight is stored as integers"),
+        (Stored(floats=1000, integers=250), "the float weights are kept beside the integers"),
+        (Stored(floats=980, integers=5), "only 2 % of the weights are integers"),
+        (Stored(floats=100, integers=225), None),
+    ],
+)
+def test_why_a_model_is_not_smaller(after, why):
+    finding = diagnosis.not_smaller(Stored(floats=1000, integers=0), after)
+    assert (finding is None) == (why is None)
+    if finding is not None:
+        assert finding.code == "not-smaller"
+        assert why in finding.message
+        assert ";" in finding.message
+
+
+def test_the_layer_that_departs_most_is_named_too():
+    found = [Difference(layer="a", lsb=0.5), Difference(layer="b", lsb=1.5), Difference(layer="c", lsb=40.0)]
+    assert "first at b by 1.5 LSB of its output, at most at c by 40.0, in 2 of 3" in diagnosis.departs(found).message
