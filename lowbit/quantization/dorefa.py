@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from lowbit.quantization.flow import QuantizationError
+
 FULL = 32
 
 
@@ -35,8 +37,25 @@ def quantize_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
     return 2 * _straight_through(unit, round_to(unit, bits)) - 1
 
 
+def encode_weight(weight: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns codes of 1 to 8 bits, uint8 of the weight's shape, and what they reach to: one number.
+
+    `decode_weight` makes of them what `quantize_weight` gives, bit for bit.
+    """
+    quantized = quantize_weight(weight.detach(), bits)
+    reach = quantized.abs().flatten()[0] if bits == 1 else torch.ones((), dtype=weight.dtype, device=weight.device)
+    steps = float(2**bits - 1)
+    unit = (quantized >= 0).to(weight.dtype) if bits == 1 else (quantized + 1) / 2
+    return torch.round(unit * steps).to(torch.uint8), reach
+
+
+def decode_weight(codes: torch.Tensor, reach: torch.Tensor, bits: int) -> torch.Tensor:
+    """Returns reach (2 q - 1) with q = codes / (2^k - 1), in the dtype of `reach`."""
+    return (2 * (codes.to(reach.dtype) / float(2**bits - 1)) - 1) * reach
+
+
 def quantize_activation(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """Returns q_k(clip(x, 0, 1)) (eq. 11 and its bounded activation); 32 bits clip only nothing and round nothing."""
+    """Returns q_k(clip(x, 0, 1)) (eq. 11 and its bounded activation); 32 bits neither clip nor round."""
     check_bits(bits)
     if bits == FULL:
         return values
@@ -68,9 +87,9 @@ def rounded_gradient(gradient: torch.Tensor, bits: int, noise: torch.Tensor) -> 
 
 
 def check_bits(bits: int) -> None:
-    """Raises ValueError for bits that are neither 1 to 8 nor 32."""
+    """Raises QuantizationError for bits that are neither 1 to 8 nor 32."""
     if bits != FULL and not 1 <= bits <= 8:
-        raise ValueError(f"bits={bits}: must be from 1 to 8, or {FULL} for none at all")
+        raise QuantizationError(f"bits={bits}: must be from 1 to 8, or {FULL} for none at all")
 
 
 def _straight_through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
