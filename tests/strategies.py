@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bench.data.environment import Environment
 from bench.data.measurement import Caveat, Counters, Measurement, Replicate
 from bench.data.metric import PHASES
+from bench.data.origin import Origin
 from bench.data.protocol import Protocol
 from bench.data.record import SCHEMA_VERSION, Record
 from bench.data.variant import DTYPES, MEMORY_FORMATS, Variant
@@ -85,6 +86,20 @@ environments = st.builds(
     clock_resolution=st.floats(1e-9, 1.0),
 )
 
+origins = st.builds(
+    Origin,
+    tool=st.sampled_from(["asv", "pytest-benchmark"]),
+    release=texts,
+    file=texts,
+    sha256=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    benchmark=texts,
+    parameters=st.dictionaries(texts, texts, max_size=3),
+    version=texts,
+    environment=texts,
+    unit=st.none() | texts,
+    committed=st.none() | texts,
+)
+
 records = st.builds(
     Record,
     schema=st.just(SCHEMA_VERSION),
@@ -93,4 +108,5 @@ records = st.builds(
     measurement=measurements,
     environment=environments,
     sources=st.dictionaries(texts, texts, max_size=3),
+    origin=st.none() | origins,
 )

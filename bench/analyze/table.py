@@ -25,20 +25,22 @@ def tables(records: Sequence[Record], baseline: str = "sgd") -> tuple[Table, ...
     """
     groups: dict[Hashable, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.created):
-        groups.setdefault(_comparable(record), []).append(record)
+        groups.setdefault(comparable(record), []).append(record)
     return tuple(_table(group, baseline) for group in groups.values())
 
 
-def _comparable(record: Record) -> Hashable:
-    """Returns everything that must agree before two rows may share a table.
+def comparable(record: Record) -> Hashable:
+    """Returns everything that must agree before two rows may share a table, or two values a series.
 
     The commit may differ: it is shown. Threads may differ: they are an axis of the variant. The clock's measured
     resolution differs from start to start. How many replicates there are and how long they last changes what is known
-    of a time, which its interval shows, and not the time.
+    of a time, which its interval shows, and not the time. What another tool measured stands by itself, and so does each
+    of that tool's environments.
     """
     environment = replace(record.environment, commit=None, dirty=False, threads=0, clock_resolution=0.0)
     protocol = record.measurement.protocol
-    return environment, replace(protocol, budget_s=1.0, workers=1, rounds=1)
+    origin = record.origin and (record.origin.tool, record.origin.environment)
+    return environment, replace(protocol, budget_s=1.0, workers=1, rounds=1), origin
 
 
 def _table(records: Sequence[Record], baseline: str) -> Table:

@@ -85,6 +85,18 @@ def _rows() -> list[Metric]:
             name="output_error", unit="1", better="lower", noise="exact",
             description="distance of the outputs from those of the float model, as a share of their size, in L2",
         ),
+        Metric(
+            name="process_bytes", unit="B", better="lower", noise="exact",
+            description="highest memory of a whole process, as another tool saw it",
+        ),
+        Metric(
+            name="object_bytes", unit="B", better="lower", noise="exact",
+            description="size of an object, as another tool saw it",
+        ),
+        Metric(
+            name="tracked", unit="1", better="lower", noise="exact",
+            description="a value that another tool tracks, in the unit that the record's origin names",
+        ),
         Metric(name="state_bytes", unit="B", better="lower", noise="exact", description="bytes of optimizer state"),
         Metric(
             name="loss", unit="nat", better="lower", noise="exact",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bench.analyze.row import Ratio, Row, Table
+from bench.data.environment import Environment
 from bench.data.metric import METRICS, PHASES
 from bench.data.variant import DEFAULTS, NONE
 from bench.report import units
@@ -31,21 +32,18 @@ _WRITTEN: dict[str, Callable[[float], str]] = {
 _EXACT = [name for name, metric in METRICS.items() if metric.noise == "exact"]
 # Exact metrics of a whole step, those of its model, and what is counted in each of its phases.
 EXACT = ("saved_bytes", "peak_bytes", "state_bytes", "loss")
+FOREIGN = ("process_bytes", "object_bytes", "tracked")
 COUNTED = tuple(dict.fromkeys(name.partition(".")[2] for name in _EXACT if "." in name))
 
 
 def heading(table: Table) -> list[str]:
     """Returns what stands above a table: hardware, versions, commits, protocol."""
     environment, protocol = table.environment, table.protocol
-    cores = f"{environment.cores} core{'s' if environment.cores != 1 else ''}"
-    machine = [environment.cpu, cores, units.size(environment.memory_bytes)]
-    if environment.gpu:
-        machine.append(environment.gpu)
     versions = f"torch {environment.torch}, Python {environment.python}, stepbench {environment.stepbench}"
     commits = ", ".join(_short(commit) for commit in table.commits)
     defaults = ", ".join(f"{axis}={str(value).lower()}" for axis, value in DEFAULTS.items())
     lines = [
-        f"{', '.join(machine)} ({environment.host}, {environment.platform})",
+        machine(environment),
         f"{versions}; commit {commits}; {table.created}",
         (
             f"protocol {protocol.version}: data {protocol.data}, seed {protocol.seed}, {protocol.budget_s:g} s a "
@@ -54,6 +52,14 @@ def heading(table: Table) -> list[str]:
         f"variants, unless they say otherwise: {defaults}",
     ]
     return [one_line(line) for line in lines]
+
+
+def machine(environment: Environment) -> str:
+    """Returns the hardware on one line; what another tool's file did not say is left out."""
+    cores = f"{environment.cores} core{'s' if environment.cores != 1 else ''}" * bool(environment.cores)
+    memory = units.size(environment.memory_bytes) * bool(environment.memory_bytes)
+    hardware = ", ".join(filter(None, (environment.cpu, cores, memory, environment.gpu)))
+    return f"{hardware} ({environment.host}, {environment.platform})".strip()
 
 
 def legend(table: Table) -> list[str]:
@@ -129,6 +135,16 @@ def quantized(row: Row) -> list[str]:
     if "output_error" in values:
         parts.append(f"outputs differ by {exact(row, 'output_error')}")
     return parts
+
+
+def foreign(row: Row) -> list[str]:
+    """Returns what only other tools measure: `tracked 97`."""
+    found = [(name, row.counters.values[name]) for name in FOREIGN if name in row.counters.values]
+    return [
+        f"{name.replace('_bytes', ' memory')} {f'{value:,.6g}' if name == 'tracked' else units.size(value)}"
+        for name, value in found
+        if value is not None
+    ]
 
 
 def counted(row: Row, phase: str, counter: str) -> str:

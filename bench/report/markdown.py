@@ -75,7 +75,7 @@ def _cells(row: Row, table: Table, marks: Sequence[int]) -> list[str]:
         blank = len(_heads(table)) - 1
         return [f"{name}<br>{escape(cells.failure(row))}", *[""] * blank]
     return [
-        name,
+        "<br>".join([name, *cells.foreign(row)]),
         *(_time(row, phase) for phase in cells.shown_phases(table)),
         _time(row, STEP, strong="**"),
         *("<br>".join(filter(None, parts)) for parts in cells.ratios(row, table)),

@@ -13,7 +13,10 @@ from bench.data.record import SCHEMA_VERSION, Record
 from bench.errors import InvalidRecord, StepbenchError
 
 # schema -> function that turns a decoded line of that schema into one of the next; `decode` sets its number.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    # Before that, only stepbench's own measurements were stored.
+    1: lambda raw: raw | {"origin": None},
+}
 
 
 def encode(record: Record) -> bytes:

@@ -11,7 +11,7 @@ from bench.analyze.verdict import Verdict, Word
 from bench.data.duet import Turns, Version
 from bench.data.metric import METRICS, PHASES, STEP
 from bench.data.variant import DEFAULTS
-from bench.report import units
+from bench.report import cells, units
 from bench.report.plain import one_line
 
 ABSENT = "—"
@@ -135,14 +135,10 @@ def heading(report: Report) -> list[str]:
     run, rule = report.run, report.rule
     environment = run.environment
     defaults = ", ".join(f"{axis}={str(value).lower()}" for axis, value in DEFAULTS.items())
-    cores = f"{environment.cores} core{'s' if environment.cores != 1 else ''}"
-    machine = [environment.cpu, cores, units.size(environment.memory_bytes)]
-    if environment.gpu:
-        machine.append(environment.gpu)
     margin = f"{100 * rule.margin:g} %"
     lines = [
         f"base {version(run.base)} against head {version(run.head)}; {run.created}",
-        f"{', '.join(machine)} ({environment.host}, {environment.platform})",
+        cells.machine(environment),
         (
             f"torch {environment.torch}, Python {environment.python}, stepbench {environment.stepbench}; "
             f"OMP_WAIT_POLICY={environment.wait_policy}; data {run.data}, seed {run.seed}"

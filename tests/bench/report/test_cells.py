@@ -38,8 +38,19 @@ def test_every_exact_metric_has_a_place():
         "output_error",
     }
     exact = {name for name, metric in METRICS.items() if metric.noise == "exact" and "." not in name}
-    assert set(cells.EXACT) | of_the_model == exact
+    assert {*cells.EXACT, *cells.FOREIGN} | of_the_model == exact
     assert cells.COUNTED == ("operations", "syncs", "flops")
+
+
+def test_what_only_other_tools_measure_is_shown_where_it_is_there():
+    row = make_row("mlp/none/none", counters={"tracked": 97, "process_bytes": 36_700_000})
+    assert cells.foreign(row) == ["process memory 36.7 MB", "tracked 97"]
+    assert cells.foreign(make_row("mlp/none/none")) == []
+
+
+def test_a_machine_of_which_little_is_known_is_named_by_that():
+    unknown = replace(ENVIRONMENT, cpu="", cores=0, memory_bytes=0)
+    assert cells.machine(unknown) == "(build-1, Linux 6.1.0 x86_64)"
 
 
 def test_a_phase_that_failed_to_be_timed_differs_from_one_that_does_not_exist():

@@ -5,7 +5,7 @@ import pytest
 from bench.data.environment import Environment
 from bench.data.measurement import Measurement
 from bench.data.protocol import Protocol
-from bench.data.record import Record
+from bench.data.record import SCHEMA_VERSION, Record
 from bench.data.variant import Variant
 
 
@@ -16,4 +16,6 @@ def record():
         memory_bytes=1, gpu=None, threads=1, wait_policy="passive", clock="k", clock_resolution=1e-9,
     )  # fmt: skip
     measurement = Measurement(variant=Variant(model="m", optimizer="o"), protocol=Protocol(), phases=("forward",))
-    return Record(schema=1, run="r", created="2026", measurement=measurement, environment=environment, sources={})
+    return Record(
+        schema=SCHEMA_VERSION, run="r", created="2026", measurement=measurement, environment=environment, sources={}
+    )

@@ -111,10 +111,18 @@ def test_an_older_schema_is_migrated_step_by_step(raw, monkeypatch):
     def from_minus_one(old):
         return old | {"run": old["identity"]}
 
-    monkeypatch.setattr(codec, "MIGRATIONS", {-1: from_minus_one, 0: lambda old: old | {"created": "then"}})
+    older = {-1: from_minus_one, 0: lambda old: old | {"created": "then"}}
+    monkeypatch.setattr(codec, "MIGRATIONS", codec.MIGRATIONS | older)
     raw["schema"], raw["identity"] = -1, raw.pop("run")
     found = decode(json.dumps(raw).encode())
     assert (found.schema, found.run, found.created) == (SCHEMA_VERSION, "r", "then")
     del raw["identity"]
     with pytest.raises(InvalidRecord, match=r"no record of its schema -1 \(KeyError\('identity'\)\)"):
         decode(json.dumps(raw).encode())
+
+
+def test_a_line_of_schema_1_is_what_stepbench_itself_measured(raw):
+    raw["schema"] = 1
+    del raw["origin"]
+    found = decode(json.dumps(raw).encode())
+    assert (found.schema, found.origin) == (SCHEMA_VERSION, None)
