@@ -17,7 +17,10 @@ COMMANDS = {
     "measure": "Measure forward, backward and optimize of variants.",
     "compare": "Measure two commits against each other: slower, faster, equivalent?",
     "profile": "Profile the lines of a step, its stacks and its trace; compare two profiles.",
+    "quantize": "Take a model from float to quantized, with its accuracy at every stage.",
     "calibrate": "Compare identical or slowed versions again and again: how often are verdicts wrong?",
+    "ingest": "Read results of asv and pytest-benchmark into records.",
+    "history": "Show how a step's cost went over commits, and where it changed.",
     "report": "Show stored results again, in any format.",
     "list": "List models, optimizers, quantizations, data sources and sets.",
 }

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from lowbit.pipeline.run import run
+from lowbit.quantization.flow import Flow, QuantizationError
+from lowbit.quantization.input_stub import InputStub
+from lowbit.quantization.kbit_layers import IntegerLayer
+from lowbit.quantization.stage import Stage, enter
+from tests.lowbit.pipeline.tiny import data, job, make, same, with_nan
+
+
+class Kill(BaseException):
+    """Ends a run as a signal would: nothing in between can catch it."""
+
+
+def killed_at(text, batch):
+    def show(said, done, total):
+        if said == text and done % (96 // 16) == batch % (96 // 16):
+            raise Kill
+
+    return show
+
+
+STAGES = [("float", 1), ("float", 2), ("calibration", 0), ("qat", 1), ("qat", 2), ("deployed", 0)]
+
+
+def test_a_run_goes_through_all_stages_and_counts_at_each():
+    outcome = run(job())
+    entries = outcome.trail.entries
+    assert [(entry.stage, entry.epoch) for entry in entries] == STAGES
+    assert all(entry.examples == 40 and entry.correct <= entry.correct5 <= 40 for entry in entries)
+    assert entries[-1].correct > 10
+    float_entry = outcome.trail.reference
+    for entry in entries[2:]:
+        assert entry.correct == float_entry.correct + entry.gained - entry.lost
+    assert outcome.trail.data == "stripes, 96 training and 40 test images"
+    assert sum(isinstance(child, IntegerLayer) for child in outcome.module.modules()) == 2
+    assert (outcome.trail.quantized, outcome.trail.eligible) == (2, 4)
+
+
+def test_what_is_deployed_gives_what_was_trained():
+    entries = run(job()).trail.entries
+    assert (entries[-1].correct, entries[-1].loss) == (entries[-2].correct, entries[-2].loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "batch"),
+    [
+        ("float epoch 1/2", 3),
+        ("float epoch 2/2", 1),
+        ("float epoch 2/2", 6),
+        ("calibrating", 0),
+        ("qat epoch 1/2", 2),
+        ("qat epoch 2/2", 1),
+        ("converting", 0),
+    ],
+)
+@pytest.mark.parametrize("flow", ["kbit-4", "dorefa-4-4-4"])
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, text, batch, flow):
+    whole = run(job(flow=flow), tmp_path / "whole")
+    with pytest.raises(Kill):
+        run(job(flow=flow), tmp_path / "killed", show=killed_at(text, batch))
+    told = []
+    resumed = run(job(flow=flow), tmp_path / "killed", note=told.append)
+    assert resumed.trail == whole.trail
+    assert same(resumed.module.state_dict(), whole.module.state_dict())
+    assert same(resumed.float_state, whole.float_state)
+    # What had been finished was not done again.
+    finished = len(told[0].entries)
+    assert finished >= {"float epoch 1/2": 1, "float epoch 2/2": 1, "calibrating": 2}.get(text, 3)
+
+
+def test_sgd_goes_on_to_the_same_bits_too(tmp_path):
+    given = {"optimizer": "sgd", "lr": 0.05, "qat_lr": 0.005}
+    whole = run(job(**given))
+    with pytest.raises(Kill):
+        run(job(**given), tmp_path, show=killed_at("qat epoch 2/2", 1))
+    assert same(run(job(**given), tmp_path).module.state_dict(), whole.module.state_dict())
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    first = run(job(), tmp_path)
+    said = []
+    again = run(job(), tmp_path, show=lambda text, *_: said.append(text))
+    assert again.trail == first.trail
+    assert not any("epoch" in text for text in said)
+
+
+def test_the_caller_s_random_numbers_are_left_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    run(job(epochs=1, qat_epochs=1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_another_seed_is_another_model():
+    assert not same(run(job(seed=1)).float_state, run(job(seed=2)).float_state)
+
+
+def test_ranges_move_in_calibration_and_in_training_and_never_while_it_is_validated(monkeypatch):
+    """Every call of an observer, by the stage that the trail is at."""
+    from lowbit.quantization.ranges import MovingAverage
+
+    calls = []
+    original = MovingAverage.observe
+    monkeypatch.setattr(MovingAverage, "observe", lambda self, values: calls.append(1) or original(self, values))
+    counts = []
+    run(job(), note=lambda trail: counts.append((trail.entries[-1].stage, len(calls))))
+    per_epoch, batches = 2 * 96 // 16, 2 * 32 // 16
+    assert [count for _, count in counts] == [
+        0, 0, batches, batches + per_epoch, batches + 2 * per_epoch, batches + 2 * per_epoch,
+    ]  # fmt: skip
+
+
+def test_observers_that_do_not_stop_are_found():
+    def never_validates(module, stage):
+        enter(module, Stage.QAT if stage is Stage.VALIDATION else stage)
+        module.train(stage is Stage.QAT)
+
+    live = dataclasses.replace(job().flow, enter=never_validates)
+    codes = [finding.code for finding in run(job(made=live)).trail.findings]
+    assert "observers-live" in codes
+    assert "observers-live" not in [finding.code for finding in run(job()).trail.findings]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (16, [16]), (40, [16, 16, 8]), (1000, [16] * 6)])
+def test_calibration_sees_as_many_examples_as_it_is_given(count, sizes):
+    seen = []
+
+    def prepare(module, inputs):
+        seen.extend(len(batch) for batch in inputs)
+        return module
+
+    run(job(calibration=count, qat_epochs=0, epochs=1, made=Flow(prepare=prepare)))
+    assert seen == sizes
+
+
+def test_a_float_state_is_where_a_run_starts():
+    first = run(job(qat_epochs=0))
+    second = run(job(epochs=0, start=first.float_state, flow="kbit-8"))
+    assert [entry.stage for entry in second.trail.entries] == ["float", "calibration", "qat", "qat", "deployed"]
+    assert second.trail.entries[0].correct == first.trail.reference.correct
+    assert same(second.float_state, first.float_state)
+
+
+def test_an_input_scale_is_a_stub_before_the_deployed_model():
+    scale = 1 / 16
+    outcome = run(job(input_scale=scale, epochs=1, qat_epochs=1))
+    stub, model = outcome.module
+    assert isinstance(stub, InputStub)
+    pictures = data().test.images[:16]
+    assert torch.equal(outcome.module(pictures), model((pictures / scale).round().clamp(-128, 127) * scale))
+    assert sum(outcome.module(data().test.images).argmax(1) == data().test.labels) == outcome.trail.entries[-1].correct
+
+
+def test_modules_have_settings_of_their_own():
+    module = run(
+        job(modules=(("hidden", "float"), ("middle", "8")), wide_output="classifier", epochs=0, qat_epochs=0)
+    ).module
+    assert type(module.hidden) is torch.nn.Linear
+    assert int(module.middle.codes.abs().max()) == 127
+    assert module.classifier.bias_codes.dtype == torch.int32
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(job(epochs=1, qat_epochs=0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def refuses(says, folder=None, **given):
+    with pytest.raises(QuantizationError, match=says) as raised:
+        run(job(**given), folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_nan_in_calibration_data_is_refused():
+    refuses("calibration batch . holds NaN", data=with_nan(data()), epochs=0, calibration=96)
+
+
+def test_a_loss_that_is_not_finite_is_refused_and_what_was_finished_stays(tmp_path):
+    run(job(epochs=1), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refuses("training diverged", data=with_nan(data()), epochs=1)
+    refuses("training diverged|gives NaN", lr=1e30)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"model": "large"}, "model tiny there, large here"),
+        ({"flow": "kbit-8"}, "flow kbit-4 there, kbit-8 here"),
+        ({"seed": 3}, "seed 0 there, 3 here"),
+        ({"epochs": 3, "lr": 0.5, "calibration": 1, "batch": 8}, "epochs 2 there, 3 here.* and 1 more;"),
+        ({"data": data(seed=5)}, "pictures .* there, .* here"),
+        ({"modules": (("hidden", "float"),)}, r"modules \[\] there"),
+        ({"start": make(0).state_dict()}, "start drawn by the seed there"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, other, says):
+    run(job(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refuses(f"checkpoint of another run: .*{says}", tmp_path, **other)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_flow_that_does_not_train_is_not_trained():
+    refuses("flow kbit-4 cannot be trained: set its QAT epochs to 0", made=Flow(prepare=lambda module, _: module))
+
+
+def test_a_model_without_a_layer_to_quantize_is_refused():
+    found = dataclasses.replace(
+        job(epochs=0), make=lambda seed: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+    )
+    with pytest.raises(QuantizationError, match="has 1 layers of type Conv2d or Linear and none between"):
+        run(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (
+            torch.nn.Linear(5, 10),
+            r"must take pictures \[2, 3, 32, 32\] and give logits \[2, 10\]: mat1 and mat2 shapes",
+        ),
+        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 3)), r"it gives \[2, 3\]"),
+        (torch.nn.Identity(), r"it gives \[2, 3, 32, 32\]"),
+    ],
+)
+def test_a_model_of_something_else_is_refused(module, says):
+    with pytest.raises(QuantizationError, match=says):
+        run(dataclasses.replace(job(), make=lambda seed: module))
+
+
+def test_a_converted_model_that_departs_is_found_with_its_first_layer():
+    def wrong(module):
+        converted = job().flow.convert(module)
+        converted.hidden.scale.mul_(1.5)
+        return converted
+
+    found = run(job(made=dataclasses.replace(job().flow, convert=wrong))).trail.findings
+    (finding,) = [finding for finding in found if finding.code == "departs"]
+    assert "first at hidden by" in finding.message
+    assert "in 3 of 5 layers" in finding.message
+    assert "departs" not in [finding.code for finding in run(job()).trail.findings]
+
+
+def test_a_flow_that_does_nothing_has_no_right_to_its_name():
+    trail = run(job(made=Flow(prepare=lambda module, _: module), qat_epochs=0)).trail
+    assert [finding.code for finding in trail.findings] == ["nothing-quantized", "not-smaller"]
+    assert "0 of 4 layers are quantized, this is the float model" in trail.findings[0].message
+    assert (trail.quantized, trail.eligible) == (0, 4)

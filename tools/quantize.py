@@ -1,0 +1,229 @@
+"""`stepbench quantize`: take a model from float to quantized, with its accuracy at every stage."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import InvalidOption, ResultsUnwritable
+from bench.plugin import Part
+from bench.run.load import load
+
+from . import output, progress
+
+if TYPE_CHECKING:
+    from lowbit.pipeline.trail import Trail
+
+INTERRUPTED = 130
+
+
+@click.command("quantize")
+@click.argument("model")
+@click.option("--flow", required=True, metavar="NAME", help="The flow: kbit-8, fx-static-x86, ...; see above.")
+@click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    metavar="digits|PATH",
+    help="digits (scikit-learn's, split 1347/450 by the seed), or a path to CIFAR-10 (binary version or .npz).",
+)
+@click.option("--epochs", type=int, metavar="N", help="Float epochs.  [default: 10; 0 with --float]")
+@click.option("--qat-epochs", type=int, metavar="N", help="Quantization-aware epochs.  [default: 3 if the flow trains]")
+@click.option("--calibration", type=int, default=256, show_default=True, metavar="N", help="Calibration examples.")
+@click.option("--optimizer", default="adam", show_default=True, metavar="adam|sgd", help="SGD has momentum 0.9.")
+@click.option("--lr", type=float, metavar="LR", help="Of float training.  [default: 0.001 for adam, 0.05 for sgd]")
+@click.option("--qat-lr", type=float, metavar="LR", help="Of QAT.  [default: a tenth of --lr]")
+@click.option("--batch", type=int, default=32, show_default=True, metavar="N", help="Batch size of all stages.")
+@click.option("--seeds", type=int, default=1, show_default=True, metavar="N", help="How many seeds, from --seed on.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="S", help="Of weights, batches and the split.")
+@click.option(
+    "--high-precision-output", metavar="LAYER", help="Quantize this layer and give its output in 32 bits (k-bit flows)."
+)
+@click.option(
+    "--setting",
+    "settings",
+    multiple=True,
+    metavar="GLOB=SETTING",
+    help="Of modules by name: float, or bits and options as in a k-bit name; the last that matches counts; repeatable.",
+)
+@click.option("--input-scale", metavar="SCALE", help="Of an input stub, 1/128 for a camera's pictures: (byte-128)/128.")
+@click.option("--yuv", is_flag=True, help="Give the model centred YUV 4:4:4 (BT.601, full range) in place of RGB.")
+@click.option("--float", "start", metavar="CHECKPOINT", help="Start from a float.pt or a saved state_dict.")
+@click.option("--out", metavar="DIR", help="Where checkpoints and the trail are kept.  [default: quantized/MODEL-FLOW]")
+@click.option("--fresh", is_flag=True, help="Start over, and lose what --out holds of the same seeds.")
+@click.option("--threads", type=int, default=1, show_default=True, metavar="N", help="Intra-op threads.")
+@click.option(
+    "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file with register(registry); repeatable."
+)
+@click.option("--json", metavar="PATH", help="Write the trail as a document with a schema version.")
+@click.option("--markdown", metavar="PATH", help="Write the trail for a pull request.")
+def command(model: str, **given: Any) -> int:
+    """Train MODEL in float, calibrate it, train it quantized, and convert it; print what it can do at every stage.
+
+    Observers move in calibration and in QAT, never in validation, and the test part decides nothing. After every epoch
+    a checkpoint stands in --out; the same command goes on from there, bit for bit, whatever ended the run before. With
+    several seeds, means and differences to float have intervals over seeds.
+
+    \b
+    Flows (ENGINE: x86, onednn, fbgemm, qnnpack):
+      kbit-8 ... kbit-2, kbit-w4a8               own quantizers; may be followed by -per-tensor,
+                                                 -symmetric, -min-max or -histogram, -reduce-range,
+                                                 -all-layers, in this order
+      eager-dynamic-ENGINE, fx-dynamic-ENGINE    torch's own
+      eager-static-ENGINE, fx-static-ENGINE      ... after training; also -per-tensor
+      eager-qat-ENGINE, fx-qat-ENGINE            ... while training; also -per-tensor
+      pt2e-static, pt2e-qat, pt2e-dynamic        ... on exported graphs, with torchao
+      dorefa-W-A-G, dorefa-W-A-G-sum             DoReFa-Net
+      f8net, f8net-search                        F8Net
+
+    \b
+    Examples:
+      stepbench quantize resnet20 --flow kbit-8
+      stepbench quantize resnet20 --flow kbit-4 --seeds 5 --json trail.json --markdown trail.md
+      stepbench quantize resnet20 --flow kbit-8 --qat-epochs 0 --calibration 512
+      stepbench quantize resnet20 --flow kbit-w4a8 --setting 'conv9*=8' --setting conv1a=float
+      stepbench quantize resnet20 --flow kbit-8 --yuv --input-scale 1/128 --high-precision-output classifier
+      stepbench quantize resnet20 --flow fx-static-x86 --float quantized/resnet20-kbit-8/seed-0/float.pt
+      stepbench quantize mobilenetv2 --flow kbit-8 --data path/to/cifar-10-batches-bin --optimizer sgd
+      stepbench quantize mlp --flow kbit-8-all-layers --plugin my_specimens.py
+    """
+    # torch reads these when it is imported.
+    os.environ |= {"OMP_NUM_THREADS": str(given["threads"]), "MKL_NUM_THREADS": str(given["threads"])}
+    part = load(given["plugins"]).get("model", model)
+    output.check(given)
+    if given["seeds"] < 1:
+        raise InvalidOption(f"--seeds {given['seeds']}: must be 1 or more")
+    folder = _folder(given["out"] or f"quantized/{model}-{given['flow']}")
+    trails: dict[int, Trail] = {}
+    interrupted = False
+    with _explained():
+        try:
+            _run(part, folder, given, trails)
+        except KeyboardInterrupt:
+            interrupted = True
+    if trails:
+        _show(list(trails.values()), folder, given)
+    if interrupted:
+        click.echo(
+            f"interrupted: what was finished is kept in {folder}; go on with: {_again(click.get_current_context())}",
+            err=True,
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _run(part: Part, folder: Path, given: dict[str, Any], trails: dict[int, Trail]) -> None:
+    """Runs every seed; `trails` has at any time what was found so far."""
+    import torch
+
+    from lowbit.pipeline.run import CHECKPOINT, run
+
+    from .quantize_jobs import jobs
+
+    job = jobs(part, given)
+    torch.set_num_threads(given["threads"])
+    with progress.bar(None) as show:
+        for number, seed in enumerate(range(given["seed"], given["seed"] + given["seeds"])):
+            path = folder / f"seed-{seed}"
+            if given["fresh"]:
+                (path / CHECKPOINT).unlink(missing_ok=True)
+
+            def shown(text: str, done: float, total: float, number: int = number, seed: int = seed) -> None:
+                show(f"seed {seed}: {text}", number * total + done, given["seeds"] * total)
+
+            run(job(seed), path, show=shown, note=partial(trails.__setitem__, seed))
+
+
+def _show(trails: Sequence[Trail], folder: Path, given: dict[str, Any]) -> None:
+    """Prints the trail, and writes it beside the checkpoints and where it was asked for."""
+    import torch
+
+    from lowbit.pipeline import trail, trail_text
+
+    _print(trails)
+    versions = {"stepbench": metadata.version("stepbench"), "torch": str(torch.__version__)}
+    versions["python"] = platform.python_version()
+    forms: dict[str, Callable[[Any], str | bytes]] = {
+        "json": lambda found: json.dumps(trail.document(found, versions), indent=1),
+        "markdown": trail_text.markdown,
+    }
+    own = {"json": str(folder / "trail.json"), "markdown": str(folder / "trail.md")}
+    for files in (own, given):
+        output.write_all(files, forms, trails)
+    click.echo(f"stored: {folder}", err=True)
+
+
+def _print(trails: Sequence[Trail]) -> None:
+    from lowbit.pipeline import trail_text
+
+    console = Console(file=sys.stdout, highlight=False, no_color=not output.color(), width=output.width())
+    console.print(trail_text.heading(trails), style="dim", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for number, name in enumerate(trail_text.HEADINGS):
+        table.add_column(name, justify="right" if number in trail_text.RIGHT else "left", no_wrap=True)
+    for row in trail_text.cells(trails):
+        table.add_row(*row)
+    console.print(table)
+    console.print(trail_text.legend(trails), style="dim", markup=False)
+    for number, note in enumerate(trail_text.notes(trails), 1):
+        console.print(f"[{number}] {note}", style="yellow", markup=False)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Makes the library's word for a user's mistake the one that commands print on a line."""
+    try:
+        yield
+    except Exception as error:
+        from lowbit.quantization.flow import QuantizationError
+
+        if isinstance(error, QuantizationError):
+            raise InvalidOption(str(error)) from error
+        raise
+
+
+def _folder(given: str) -> Path:
+    path = Path(given)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ResultsUnwritable(f"--out {given}: {error.strerror}; give a folder that can be written") from error
+
+
+def _again(context: click.Context) -> str:
+    """Returns the command that goes on where this one ended: what was typed, without --fresh."""
+    words = ["stepbench", "quantize"]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name == "fresh" or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[name]
+        if isinstance(parameter, click.Argument):
+            words.append(str(value))
+        elif value is True:
+            words.append(parameter.opts[0])
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [parameter.opts[0], str(one)]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(standalone_mode=False))
