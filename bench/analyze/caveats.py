@@ -84,6 +84,8 @@ def _load(record: Record) -> Caveat | None:
 def _oversubscription(record: Record) -> Caveat | None:
     threads, cores = record.measurement.variant.threads, record.environment.cores
     load = _median_load(record.measurement.replicates) or 0.0
+    if not cores:
+        return None  # another tool measured, and did not say how many there were
     if threads > cores:
         return Caveat(
             code="oversubscribed",

@@ -84,5 +84,5 @@ def _drawn(line: _Line, grid: Grid) -> list[Text]:
     if line.row.failure is not None:
         return grid.message(line.label, cells.failure(line.row), "red")
     parts = ", ".join(cells.state_parts(line.row))
-    below = [f"state: {parts}"] * bool(parts) + cells.quantized(line.row)
+    below = [f"state: {parts}"] * bool(parts) + cells.quantized(line.row) + cells.foreign(line.row)
     return grid.row(line.label, line.figures, "; ".join(below))

@@ -11,7 +11,7 @@ from bench.analyze.verdict import Verdict, Word
 from bench.data.duet import Turns, Version
 from bench.data.metric import METRICS, PHASES, STEP
 from bench.data.variant import DEFAULTS
-from bench.report import cells, units
+from bench.report import cells
 from bench.report.plain import one_line
 
 ABSENT = "—"

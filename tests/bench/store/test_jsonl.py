@@ -174,3 +174,38 @@ def test_kill_9_at_any_moment_leaves_every_finished_record_readable(tmp_path, re
     found, damaged = scan([tmp_path])
     assert len(found) >= acknowledged >= wanted
     assert len(damaged) <= 1
+
+
+RUN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from bench.store.codec import decode
+from bench.store.jsonl import RecordFile
+
+record = decode(sys.stdin.buffer.readline())
+sys.stdin.buffer.readline()
+with RecordFile(Path(sys.argv[1]), run=sys.argv[2], created="2026-11-21T06:33:35+00:00") as file:
+    for number in range(50):
+        file.append(replace(record, run=sys.argv[2], created=f"{number:04d}"))
+"""
+
+
+def test_two_runs_that_write_into_one_folder_at_once_lose_nothing(tmp_path, record):
+    """Each has a file of its own, also of one commit in one second; both make the folders that are not there yet."""
+    folder = tmp_path / "results/records"
+    runs = [
+        subprocess.Popen([sys.executable, "-c", RUN, str(folder), name], stdin=subprocess.PIPE)
+        for name in ("aaaaaaaa", "bbbbbbbb")
+    ]
+    for run in runs:
+        run.stdin.write(encode(record))
+        run.stdin.flush()
+    for run in runs:
+        run.stdin.close()
+    assert [run.wait() for run in runs] == [0, 0]
+    found, damaged = scan([folder])
+    assert damaged == ()
+    assert sorted((each.run, each.created) for each in found) == [
+        (name, f"{number:04d}") for name in ("aaaaaaaa", "bbbbbbbb") for number in range(50)
+    ]

@@ -1,0 +1,1 @@
+"""Other tools' result files, read into records: one module a tool."""
