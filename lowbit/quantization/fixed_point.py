@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import torch
 
+from lowbit.quantization.flow import QuantizationError
+
 Metric = Literal["std", "mae", "rms"]
 # Section 4.1 and the published code: fraction length = floor(log2(c / metric)), by what the spread is measured with.
 # The standard deviation of unsigned values is that of the values before the ReLU.
@@ -21,9 +23,12 @@ RUNNING = 0.9
 
 
 def bounds(word_length: int, *, signed: bool) -> tuple[int, int]:
-    """Returns the lowest and the highest integer: symmetric about zero if signed, from zero on otherwise."""
-    if not 2 <= word_length <= 16:
-        raise ValueError(f"word_length={word_length}: must be from 2 to 16")
+    """Returns the lowest and the highest integer: symmetric about zero if signed, from zero on otherwise.
+
+    Raises QuantizationError for word lengths outside of 2 to 32; those above 24 need values in fp64.
+    """
+    if not 2 <= word_length <= 32:
+        raise QuantizationError(f"word_length={word_length}: must be from 2 to 32")
     return (-(2 ** (word_length - 1) - 1), 2 ** (word_length - 1) - 1) if signed else (0, 2**word_length - 1)
 
 
@@ -57,10 +62,10 @@ def fix_quant(
 def fraction_length_by_formula(spread: torch.Tensor, *, signed: bool, metric: Metric = "std") -> torch.Tensor:
     """Returns fraction lengths, int32, for 8 bits from a measure of spread, each element by itself (section 4.1).
 
-    A spread of zero gives the largest fraction length. Raises ValueError for a spread that is not finite.
+    A spread of zero gives the largest fraction length. Raises QuantizationError for a spread that is not finite.
     """
     if not bool(torch.isfinite(spread).all()):
-        raise ValueError(f"the {metric} is not finite: the values hold NaN or an infinity")
+        raise QuantizationError(f"the {metric} is not finite: the values hold NaN or an infinity, clean the data")
     constant = (_SIGNED if signed else _UNSIGNED)[metric]
     most = most_fraction(FORMULA_WORD_LENGTH, signed=signed)
     safe = spread.clamp(min=torch.finfo(spread.dtype).tiny)
@@ -69,14 +74,21 @@ def fraction_length_by_formula(spread: torch.Tensor, *, signed: bool, metric: Me
 
 def fraction_length_by_search(values: torch.Tensor, word_length: int = FORMULA_WORD_LENGTH, *, signed: bool) -> int:
     """Returns the fraction length whose numbers are nearest to the values, by root mean square error (section 4.1)."""
+    return int(fraction_lengths_by_search(values.reshape(1, -1), word_length, signed=signed))
+
+
+def fraction_lengths_by_search(
+    values: torch.Tensor, word_length: int = FORMULA_WORD_LENGTH, *, signed: bool
+) -> torch.Tensor:
+    """Returns the best fraction length, int32, of each row of values [rows, ...] by itself, as for a single one."""
     most = most_fraction(word_length, signed=signed)
     errors = torch.stack(
         [
-            (values - to_integers(values, length, word_length, signed=signed) / 2**length).square().mean()
+            (values - to_integers(values, length, word_length, signed=signed) / 2**length).square().flatten(1).mean(1)
             for length in range(most + 1)
         ]
     )
-    return int(errors.argmin())
+    return errors.argmin(0).to(torch.int32)
 
 
 def running_fraction_length(running: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
