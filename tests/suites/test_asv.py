@@ -1,0 +1,190 @@
+"""asv itself, in this environment, on the suites with a catalog of small variants: what it stores of them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from bench.data.protocol import PROTOCOL_VERSION
+from bench.errors import UnknownName
+from suites import asv_exact, asv_steps, cases
+from tests.repositories import Repository
+from tests.tools.conftest import ROOT
+
+NAMES = {
+    "asv_exact.Bytes.track_bytes",
+    "asv_exact.Flops.track_flops",
+    "asv_exact.Operations.track_operations",
+    "asv_exact.Syncs.track_syncs",
+    "asv_quality.Quality.track_loss",
+    "asv_steps.Times.track_phase",
+}
+PLUGIN = """
+import torch
+
+from bench import Workload
+
+
+def register(registry):
+    @registry.model("small")
+    def small(device, dtype, seed):
+        module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+        return Workload(module=module, loss=torch.nn.functional.cross_entropy)
+
+    @registry.model("broken")
+    def broken(device, dtype, seed):
+        raise RuntimeError("there is no such model")
+"""
+CATALOG = 'SETS = {"history": ("small/adamw/none", "absent/adamw/none", "broken/adamw/none")}\n'
+
+
+def config():
+    return json.loads(re.sub(r"^\s*//.*$", "", (ROOT / "asv.conf.json").read_text(), flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A repository with our suites, measured once; returns a function that calls asv, and its results folder."""
+    folder = tmp_path_factory.mktemp("asv")
+    repo = Repository(folder / "repo", {"README": "empty"})
+    shutil.copytree(ROOT / "suites", repo.path / "suites", ignore=shutil.ignore_patterns("__pycache__"))
+    repo.write({"suites/catalog.py": CATALOG, "plugin.py": PLUGIN, "asv.conf.json": json.dumps(config())})
+    commit = repo.commit()
+    environment = os.environ | {
+        "HOME": str(folder), "OMP_NUM_THREADS": "1", "STEPBENCH_PLUGINS": str(repo.path / "plugin.py"),
+    }  # fmt: skip
+
+    def asv(*arguments, allowed=(0,)):
+        done = subprocess.run(
+            [sys.executable, "-m", "asv", *arguments],
+            cwd=repo.path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in allowed, done.stdout + done.stderr
+        return done.stdout
+
+    asv("machine", "--yes", "--machine", "here")
+    asv.run = ("run", "-E", "existing:same", "--set-commit-hash", commit, "--machine", "here", "--record-samples")
+    selected = ("--bench", "track_phase.*step", "--bench", "track_bytes.*small.*state")
+    asv.said = asv(*asv.run, "--show-stderr", *selected, allowed=(2,))
+    asv.repo, asv.results = repo, repo.path / "results/asv"
+    return asv
+
+
+@pytest.fixture(scope="module")
+def stored(project):
+    (path,) = (project.results / "here").glob("*-existing-*.json")
+    return json.loads(path.read_text())
+
+
+def row(stored, name, variant, metric):
+    """Returns what is stored of one case, by column: asv stores cases in the order of the product of parameters."""
+    columns = dict(zip(stored["result_columns"], stored["results"][name], strict=False))
+    variants, metrics = ([ast.literal_eval(text) for text in side] for side in columns.pop("params"))
+    index = variants.index(variant) * len(metrics) + metrics.index(metric)
+    return {column: value[index] if isinstance(value, list) else value for column, value in columns.items()}
+
+
+def test_times_are_stored_as_timings_with_our_samples(project, stored):
+    found = row(stored, "asv_steps.Times.track_phase", "small/adamw/none", "step")
+    assert len(found["samples"]) >= 2
+    assert found["stats_repeat"] == len(found["samples"])
+    assert found["stats_number"] == 1
+    assert min(found["samples"]) <= found["result"] <= max(found["samples"])
+    assert (
+        json.loads((project.results / "benchmarks.json").read_text())["asv_steps.Times.track_phase"]["type"] == "time"
+    )
+
+
+def test_what_is_counted_is_stored_as_a_number(stored):
+    # AdamW keeps two moments of each of 30,730 parameters, and a step count of each of the two tensors.
+    found = row(stored, "asv_exact.Bytes.track_bytes", "small/adamw/none", "state_bytes")
+    assert found["result"] == 2 * 4 * 30_730 + 2 * 4
+
+
+def test_what_is_not_available_is_skipped_and_what_fails_has_failed(project, stored):
+    assert math.isnan(row(stored, "asv_steps.Times.track_phase", "absent/adamw/none", "step")["result"])
+    assert row(stored, "asv_steps.Times.track_phase", "broken/adamw/none", "step")["result"] is None
+    assert "RuntimeError: there is no such model" in project.said
+
+
+def test_inference_has_a_step_and_neither_a_backward_phase_nor_state(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asv_steps.Times().setup("autoencoder/none/none", "step")
+    with pytest.raises(NotImplementedError, match="has no backward"):
+        asv_steps.Times().setup("autoencoder/none/none", "backward")
+    monkeypatch.setattr(cases.bench, "sample", lambda variant, metric: [])
+    with pytest.raises(NotImplementedError, match="has no state_bytes"):
+        asv_exact.Bytes().setup("autoencoder/none/none", "state_bytes")
+
+
+def test_editing_a_suite_voids_no_results_and_nothing_is_collected_by_accident(project):
+    before = json.loads((project.results / "benchmarks.json").read_text())
+    with (project.repo.path / "suites/asv_steps.py").open("a") as stream:
+        stream.write("\n\ndef more():\n    return 1\n")
+    text = (project.repo.path / "suites/asv_steps.py").read_text()
+    project.repo.write({"suites/asv_steps.py": text.replace('"number": 1}', '"number": 2 - 1}')})
+    project(*project.run, "--bench", "just-discover")
+    after = json.loads((project.results / "benchmarks.json").read_text())
+    assert set(after) == {*NAMES, "version"}
+    assert {after[name]["version"] for name in NAMES} == {cases.VERSION}
+    assert all(after[name]["version"] == before[name]["version"] for name in NAMES & set(before))
+
+
+def test_the_suites_ask_for_the_protocol_that_is_measured():
+    assert cases.PROTOCOL == PROTOCOL_VERSION
+
+
+def test_a_version_with_another_protocol_is_not_available(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cases, "PROTOCOL", PROTOCOL_VERSION + 1)
+    with pytest.raises(NotImplementedError):
+        asv_steps.Times().setup("autoencoder/sgd/none", "step")
+    with pytest.raises(NotImplementedError):
+        asv_exact.Bytes().setup("autoencoder/sgd/none", "state_bytes")
+
+
+def test_a_version_that_does_not_know_a_metric_has_the_others(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def older(variant, metric):
+        if metric == "saved_bytes":
+            raise UnknownName("metric", metric, ["loss"])
+        return [5.0]
+
+    monkeypatch.setattr(cases.bench, "sample", older)
+    assert asv_exact.Bytes().track_bytes("autoencoder/sgd/none", "state_bytes") == 5
+    with pytest.raises(NotImplementedError):
+        asv_exact.Bytes().setup("autoencoder/sgd/none", "saved_bytes")
+
+
+def test_a_part_that_nobody_knows_is_no_metric_that_nobody_knows(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def lost(variant, metric):
+        raise UnknownName("data source", "digits", [])
+
+    monkeypatch.setattr(cases.bench, "sample", lost)
+    with pytest.raises(UnknownName):
+        asv_exact.Bytes().setup("autoencoder/sgd/none", "state_bytes")
+
+
+def test_asv_installs_what_is_pinned_here():
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
+    )
+    matrix = config()["matrix"]
+    assert matrix["req"] == {"torch": [pins["torch"]], "pip+asv_runner": [pins["asv-runner"]]}
+    assert matrix["env_nobuild"]["OMP_NUM_THREADS"] == ["1"]
+    assert config()["launch_method"] == "spawn"
