@@ -1,0 +1,79 @@
+"""Engines: whose kernels compute quantized convolutions and linear layers.
+
+torch has one global engine, `torch.backends.quantized.engine`, and looks at it in two places. Where weights are
+packed, by `convert`, by a copy or by loading a state, it decides whose kernel the layer has from then on; what is
+global later makes no difference to it. And where other operations run (addition, pooling), `qnnpack` has them computed
+by QNNPACK, which rounds otherwise (by one step at most on MobileNetV2) and refuses pooling over single values, which
+ResNet-20 has; among the other engines there is no difference. So a converted model packs under its own engine and
+runs under any but `qnnpack`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from lowbit.quantization.flow import QuantizationError
+from lowbit.quantization.flows import ENGINES
+
+# The number under which torch knows it: asking for the name builds a table at each call.
+_QNNPACK = 2
+
+
+def check(engine: str) -> None:
+    """Raises QuantizationError for an engine that is none, or that this torch does not have."""
+    if engine not in ENGINES:
+        nearest = difflib.get_close_matches(engine, ENGINES, n=2)
+        hint = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
+        raise QuantizationError(f"unknown engine {engine!r}: {hint}(known: {', '.join(ENGINES)})")
+    supported = torch.backends.quantized.supported_engines
+    if engine not in supported:
+        here = ", ".join(name for name in ENGINES if name in supported) or "none"
+        raise QuantizationError(f"engine {engine!r}: this torch ({torch.__version__}) does not have it; it has {here}")
+
+
+@contextlib.contextmanager
+def using(engine: str) -> Iterator[None]:
+    """Makes an engine the global one for a while."""
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
+
+
+class OnEngine(nn.Module):
+    """A converted model that keeps its engine: when it runs, when it is copied, and when a state is loaded.
+
+    Takes and gives what the model does. Beside a call it costs one look at a number. `left_in_float` says which layers
+    its flow does not take, and what to do about it.
+    """
+
+    def __init__(self, module: nn.Module, engine: str, left_in_float: str = "") -> None:
+        super().__init__()
+        self.module, self.engine, self.left_in_float = module, engine, left_in_float
+        others = [name for name in ENGINES if name != "qnnpack" and name in torch.backends.quantized.supported_engines]
+        self._beside = others[0] if others else engine
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """Runs the model."""
+        if torch._C._get_qengine() != _QNNPACK:  # noqa: SLF001 - the public property takes thirty times as long
+            return self.module(*inputs)
+        with using(self._beside):
+            return self.module(*inputs)
+
+    def load_state_dict(self, *state: Any, **options: Any) -> Any:
+        """Loads a state, whose weights are packed for the model's engine."""
+        with using(self.engine):
+            return super().load_state_dict(*state, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnEngine:
+        with using(self.engine):
+            return OnEngine(copy.deepcopy(self.module, memo), self.engine, self.left_in_float)
