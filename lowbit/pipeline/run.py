@@ -103,6 +103,9 @@ class _Run:
         if self.float_state is not None:
             checkpoint.load_into(module, self.float_state, str(self.folder))
             return module.eval()
+        if self.saved["stage"] is None and self.plan.epochs:
+            # Whatever the flow cannot work with is said before anything is trained for it.
+            self.flow.prepare(self.job.make(self.plan.seed), self._examples()[:1])
         self._train(module, FLOAT, self.plan.epochs, self.plan.lr)
         if not self.plan.epochs:
             self._record(module.eval(), FLOAT, 0)

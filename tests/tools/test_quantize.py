@@ -30,7 +30,15 @@ class Tiny(torch.nn.Module):
         x = torch.relu(self.middle(torch.relu(self.stem(pictures)))).mean((2, 3))
         return self.classifier(torch.relu(self.hidden(x)))
 
+class Branchy(Tiny):
+    def forward(self, pictures):
+        return super().forward(pictures if pictures.sum() > 0 else -pictures)
+
 def register(registry):
+    @registry.model("branchy")
+    def branchy(device, dtype, seed):
+        return Workload(module=Branchy(), loss=torch.nn.functional.cross_entropy)
+
     @registry.model("tiny")
     def tiny(device, dtype, seed):
         torch.manual_seed(seed)
@@ -230,8 +238,7 @@ def files(tmp_path):
 )
 def test_bad_input_is_one_line_exit_code_2_and_loses_nothing(quantize, files, arguments, says):
     before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
-    quick = ("--epochs", "0", *QUICK[2:]) if says.startswith("'") else QUICK
-    code, out, err = quantize(*arguments, quick=quick)
+    code, out, err = quantize(*arguments)
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
@@ -252,6 +259,23 @@ def test_a_model_that_cannot_be_is_one_line(quantize, model, says):
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flow", ["fx-static-x86", "eager-static-x86", "f8net"])
+def test_a_model_that_cannot_be_traced_is_one_line_before_anything_is_trained(quantize, tmp_path, flow):
+    code, out, err = quantize("--qat-epochs", "0", model="branchy", flow=flow)
+    assert (code, out) == (2, "")
+    assert "Branchy" in err
+    assert "traced" in err
+    assert err.count("\n") == 1
+    assert not list((tmp_path / "quantized").rglob("*.pt"))
+
+
+def test_a_recipe_that_quantizes_nothing_says_so_in_the_heading_and_below(quantize):
+    code, out, _ = quantize("--qat-epochs", "0", flow="fx-static-x86-qint8")
+    assert code == 0
+    assert "fx-static-x86-qint8: 0 of 4 layers quantized" in out
+    assert "[1] 0 of 4 layers are quantized, this is the float model" in out
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_stays(quantize, tmp_path):

@@ -59,7 +59,7 @@ def test_what_is_deployed_gives_what_was_trained():
         ("converting", 0),
     ],
 )
-@pytest.mark.parametrize("flow", ["kbit-4", "dorefa-4-4-4"])
+@pytest.mark.parametrize("flow", ["kbit-4", "dorefa-4-4-4", "eager-qat-x86"])
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path, text, batch, flow):
     whole = run(job(flow=flow), tmp_path / "whole")
     with pytest.raises(Kill):
@@ -136,7 +136,7 @@ def test_calibration_sees_as_many_examples_as_it_is_given(count, sizes):
         seen.extend(len(batch) for batch in inputs)
         return module
 
-    run(job(calibration=count, qat_epochs=0, epochs=1, made=Flow(prepare=prepare)))
+    run(job(calibration=count, qat_epochs=0, epochs=0, made=Flow(prepare=prepare)))
     assert seen == sizes
 
 
@@ -210,6 +210,17 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, other, says)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_what_a_flow_cannot_work_with_is_said_before_anything_is_trained(tmp_path):
+    def no_model(module, inputs):
+        raise QuantizationError("not this one")
+
+    said = []
+    with pytest.raises(QuantizationError, match="not this one"):
+        run(job(made=Flow(prepare=no_model, trains=True)), tmp_path, show=lambda text, *_: said.append(text))
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_flow_that_does_not_train_is_not_trained():
     refuses("flow kbit-4 cannot be trained: set its QAT epochs to 0", made=Flow(prepare=lambda module, _: module))
 
@@ -247,7 +258,7 @@ def test_a_converted_model_that_departs_is_found_with_its_first_layer():
     found = run(job(made=dataclasses.replace(job().flow, convert=wrong))).trail.findings
     (finding,) = [finding for finding in found if finding.code == "departs"]
     assert "first at hidden by" in finding.message
-    assert "in 3 of 5 layers" in finding.message
+    assert "in 2 of 4 layers" in finding.message
     assert "departs" not in [finding.code for finding in run(job()).trail.findings]
 
 
