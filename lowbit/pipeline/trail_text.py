@@ -21,7 +21,9 @@ def heading(trails: Sequence[Trail]) -> str:
     covered = trails[0].quantized
     layers = "" if covered is None else f": {covered} of {trails[0].eligible} layers quantized"
     parts = [f"{plan.model}, {plan.flow}{layers}", data, several]
-    parts.append(f"{plan.optimizer}, lr {plan.lr:g} and {plan.qat_lr:g} in QAT, batch {plan.batch}")
+    rates = [f"lr {plan.lr:g}"] if plan.epochs else []
+    rates += [f"lr {plan.qat_lr:g} in QAT"] if plan.qat_epochs else []
+    parts.append(", ".join([*([plan.optimizer] if rates else []), *rates, f"batch {plan.batch}"]))
     parts.append(f"{plan.calibration} calibration examples")
     if plan.input_scale is not None:
         parts.append(f"input scale {plan.input_scale:g}")

@@ -95,6 +95,20 @@ def test_what_is_special_about_a_plan_is_in_its_heading():
     assert "input scale 0.0078125; conv*: float; classifier: output of 32 bits" in text
 
 
+@pytest.mark.parametrize(
+    ("epochs", "qat_epochs", "says"),
+    [
+        (3, 2, "adam, lr 0.001, lr 0.0001 in QAT, batch 32"),
+        (3, 0, "; adam, lr 0.001, batch 32"),
+        (0, 2, "; adam, lr 0.0001 in QAT, batch 32"),
+        (0, 0, "; batch 32"),
+    ],
+)
+def test_a_rate_is_told_only_where_something_was_trained_at_it(epochs, qat_epochs, says):
+    plan = Plan(model="tiny", flow="kbit-4", epochs=epochs, qat_epochs=qat_epochs)
+    assert says in trail_text.heading([dataclasses.replace(trail(), plan=plan)])
+
+
 def test_every_line_of_the_table_has_the_same_number_of_cells():
     for trails in ([trail()], [trail(0), trail(1)]):
         table = [line for line in trail_text.markdown(trails).splitlines() if line.startswith("|")]
