@@ -98,6 +98,7 @@ origins = st.builds(
     environment=texts,
     unit=st.none() | texts,
     committed=st.none() | texts,
+    own=st.booleans(),
 )
 
 records = st.builds(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +12,14 @@ from click.core import ParameterSource
 
 from bench.analyze import comparison as analysis
 from bench.analyze.verdict import Rule
-from bench.data.duet import Duet
-from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 from bench.errors import InvalidRepository, NothingMeasured, StepbenchError
 from bench.plugin import Registry
 from bench.report.comparison import document, html, markdown, terminal
-from bench.run import compare, snapshot
+from bench.run import snapshot
 from bench.run.select import select
-from bench.run.version import separate_because
 
-from . import output, progress, versions
+from . import comparing, output, versions
 from .catalog import DEFAULT as DEFAULT_CATALOG
 from .catalog import choose
 
@@ -103,29 +99,14 @@ def command(
         versions.named("base", folder, base, given["path"], plugins),
         versions.named("head", folder, head or versions.WORKING_TREE, given["path"], plugins),
     )
-    separate = separate_because(*sides)
-    with progress.bar(None) as show:
-        if separate is not None and given["isolation"] != "module":
-            sides = (versions.equipped(sides[0], show), versions.equipped(sides[1], show))
-        plan = compare.Plan(
-            base=sides[0],
-            head=sides[1],
-            protocol=Protocol(
-                data=given["data"], seed=given["seed"], budget_s=given["budget"], workers=given["workers"]
-            ),
-            threads=given["threads"],
-            device=given["device"] or "cpu",
-            isolation=given["isolation"],
-            separate=separate,
-            options=_options(),
-        )
-        show("starting workers")
-        with compare.Comparison(plan) as comparison:
-            variants = _selected(comparison.registry(), folder, given, selection, doubtful)
-            duets, interrupted = _measure(comparison, variants, rule, show)
-            run = compare.describe(comparison)
-    versions.clean(folder)
-    report = analysis.report(run, duets, rule, len(variants))
+    report, interrupted = comparing.compared(
+        folder,
+        sides,
+        lambda registry: _selected(registry, folder, given, selection, doubtful),
+        rule,
+        given,
+        options=_options(),
+    )
     output.write_all(given, {"json": document.render, "markdown": markdown.render, "html": html.render}, report)
     click.echo(terminal.render(report, width=output.width(), color=output.color()))
     return 130 if interrupted else _exit_code(report, conclusive=given["conclusive"])
@@ -164,29 +145,6 @@ def _options() -> tuple[str, ...]:
             values = value if parameter.multiple else [None if parameter.is_flag else value]
             words += [word for each in values for word in (parameter.opts[0], each) if word is not None]
     return tuple(map(str, words))
-
-
-def _measure(
-    comparison: compare.Comparison, variants: Sequence[Variant], rule: Rule, show: progress.Show
-) -> tuple[list[Duet], bool]:
-    """Compares variants; an interruption keeps those that are done."""
-    duets: list[Duet] = []
-    budget_s = comparison.plan.protocol.budget_s
-
-    def advance(variant: Variant, replicates: int, seconds: float) -> None:
-        # A variant that is decided early makes the bar jump.
-        done = len(duets) * budget_s + min(seconds, budget_s)
-        show(f"{variant}: {replicates} replicates", done, len(variants) * budget_s)
-
-    try:
-        for variant in variants:
-            decided = functools.partial(analysis.decided, rule=rule, variants=len(variants))
-            duets.append(comparison.compare(variant, decided, advance))
-    except KeyboardInterrupt:
-        done = {duet.variant for duet in duets}
-        rest = [Duet(variant=variant, status="unmeasured") for variant in variants if variant not in done]
-        return duets + rest, True
-    return duets, False
 
 
 def _exit_code(report: analysis.Report, *, conclusive: bool) -> int:

@@ -96,6 +96,12 @@ def decided(duet: Duet, rule: Rule, variants: int) -> bool:
     return "inconclusive" not in words or (words[0] in {"slower", "faster"} and words[0] in words[1:])
 
 
+def decided_on(duet: Duet, metric: str, rule: Rule, variants: int) -> bool:
+    """Says whether a verdict stands for one row, whatever the others."""
+    ratios = log_ratios(duet.replicates, metric)
+    return bool(ratios) and judge(ratios, rule, share(rule, metric, len(duet.phases), variants)).stands
+
+
 def report(run: DuetRun, duets: Sequence[Duet], rule: Rule, variants: int) -> Report:
     """Judges all rows of a comparison together; `variants` is how many were to be compared."""
     ratios = {

@@ -13,7 +13,8 @@ class Origin:
     the file. `benchmark` is the tool's whole name for what was measured, `parameters` the text of each value by name,
     and `version` the tool's mark of the benchmark's code: values of another one are those of another benchmark.
     `environment` is the tool's name for where it ran. `unit` is that of the value `tracked`, where there is one;
-    `committed` when the commit was made, UTC in ISO 8601.
+    `committed` when the commit was made, UTC in ISO 8601. `own` is a benchmark that says which variant of ours it
+    measures; the variant of any other only stands for it.
     """
 
     tool: str
@@ -26,6 +27,7 @@ class Origin:
     environment: str = ""
     unit: str | None = None
     committed: str | None = None
+    own: bool = False
 
     def __str__(self) -> str:
         """Returns the benchmark as a person knows it: with its parameters, where the name does not hold them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 
@@ -43,6 +44,17 @@ def escape(text: str) -> str:
     # Splitting at one group puts every sign that starts a link at an odd place.
     pieces = (_MARKUP.sub(r"\\\1", piece) + _BREAK * (index % 2) for index, piece in enumerate(_LINKED.split(flat)))
     return _BREAK * bool(_BLOCK.match(flat)) + "".join(pieces)
+
+
+def cell(text: str) -> str:
+    """Returns text for a cell of a table, where nothing can start a list."""
+    return escape(text).removeprefix(_BREAK)
+
+
+def in_html(text: str) -> str:
+    """Returns text for inside of an HTML tag, such as a summary, where GitHub reads no markup, but makes links."""
+    pieces = (html.escape(piece) + _BREAK * (index % 2) for index, piece in enumerate(_LINKED.split(one_line(text))))
+    return "".join(pieces)
 
 
 def _lines(texts: Sequence[str]) -> list[str]:

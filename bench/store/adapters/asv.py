@@ -105,6 +105,7 @@ def _converted(case: Case, whole: _File) -> tuple[Record | None, Side]:
         parameters=case.parameters,
         version=case.version,
         unit=case.unit if "tracked" in measured.counters.values else None,
+        own=ours is not None,
     )
     record = Record(
         schema=SCHEMA_VERSION,

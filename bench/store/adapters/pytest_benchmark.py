@@ -81,7 +81,8 @@ def _converted(benchmark: Any, base: Record, origin: Origin) -> tuple[Record | N
         measured = replace(measured, counters=_quality(extra))
     if rounds is None:
         measured = replace(measured, caveats=(Caveat(code="median-only", message=_MEDIAN),))
-    record = replace(base, measurement=measured, origin=replace(origin, benchmark=name, parameters=parameters))
+    named = replace(origin, benchmark=name, parameters=parameters, own=ours is not None)
+    record = replace(base, measurement=measured, origin=named)
     rest = {key: value for key, value in given.items() if key not in {"params", "fullname", "stats"}}
     rest["stats"] = {key: value for key, value in stats.items() if key != "data" or rounds is None}
     numbers = None if rounds is None else tuple(range(len(rounds)))

@@ -1,0 +1,260 @@
+"""From records to series over commits, each with the places where it changed."""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+import itertools
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.analyze.changepoint import Levels, find_steps
+from bench.analyze.sample import summarize
+from bench.analyze.table import comparable
+from bench.data.environment import Environment
+from bench.data.metric import METRICS, PHASES, STEP
+from bench.data.origin import Origin
+from bench.data.protocol import Protocol
+from bench.data.record import Record
+from bench.data.variant import Variant
+
+DEFAULT_METRICS = (STEP, *PHASES, *(name for name, metric in METRICS.items() if metric.noise == "exact"))
+
+# Of a commit, as git shows it.
+SHORTEST_NAME = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What is known of one commit: the median of its records' values, and the interval of a single one.
+
+    `moment` is when the commit was made where that is known, else when it was measured; UTC in ISO 8601.
+    """
+
+    commit: str
+    moment: str
+    value: float
+    low: float | None
+    high: float | None
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A change between two commits that were measured: after `before`, and at `after` at the latest.
+
+    `likely` is the first commit of the new level as the series looks. `ratio` is new over old with its 95 % interval;
+    an exact metric has its two values instead of noise, and no interval; its ratio is None where it was zero.
+    """
+
+    before: Point
+    likely: Point
+    after: Point
+    ratio: float | None
+    low: float | None
+    high: float | None
+    exact: bool
+
+    @property
+    def size(self) -> float:
+        """How large it is beside others: the logarithm of the ratio, either way."""
+        return math.inf if not self.ratio else abs(math.log(self.ratio))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One metric of one variant over commits; `levels` is None for an exact metric, whose every change is one."""
+
+    variant: Variant
+    origin: Origin | None
+    metric: str
+    protocol: Protocol
+    points: tuple[Point, ...]
+    levels: Levels | None
+    changes: tuple[Change, ...]
+
+    @property
+    def name(self) -> str:
+        """The variant's id, or what the tool that measured it calls it."""
+        return str(self.variant) if self.origin is None or self.origin.own else str(self.origin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Series that one machine, in one software environment, has measured."""
+
+    environment: Environment
+    tool: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """All series, and how many records are in none, by reason; `ordered` says what put the commits in order."""
+
+    groups: tuple[Group, ...]
+    left_out: Mapping[str, int]
+    ordered: str
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """The series of all groups."""
+        return tuple(series for group in self.groups for series in group.series)
+
+    @property
+    def changes(self) -> list[tuple[Series, Change]]:
+        """All changes, those of times before those of exact metrics, the largest first."""
+        found = [(series, change) for series in self.series for change in series.changes]
+        return sorted(found, key=lambda one: (one[1].exact, -one[1].size))
+
+
+def history(
+    records: Sequence[Record],
+    *,
+    commits: Mapping[str, int] | None,
+    ordered: str,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    since: str | None = None,
+) -> History:
+    """Returns the series of records, in the order of `commits`, which maps each to its time, or else by date.
+
+    Records of a tree with uncommitted changes, of no commit, or of a commit that `commits` does not have are left out
+    and counted, as are those before `since`, a moment.
+    """
+    reasons: Counter[str] = Counter()
+    known = sorted(commits) if commits is not None else []
+    groups: dict[Hashable, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.created):
+        named = _placed(record, known, commits)
+        if isinstance(named, str):
+            reasons[named] += 1
+        elif since is not None and _moment(named, commits) < since:
+            reasons["older than --since"] += 1
+        else:
+            groups.setdefault(comparable(named), []).append(named)
+    position = {commit: place for place, commit in enumerate(commits)} if commits is not None else None
+    made = [_group(group, position, commits, metrics) for group in groups.values()]
+    return History(groups=tuple(group for group in made if group.series), left_out=dict(reasons), ordered=ordered)
+
+
+def _placed(record: Record, known: Sequence[str], commits: Mapping[str, int] | None) -> Record | str:
+    """Returns a record with its whole commit, or the reason why it has no place."""
+    commit = record.environment.commit
+    if commit is None:
+        return "of no commit"
+    if record.environment.dirty:
+        return "of a tree with uncommitted changes"
+    if record.measurement.failure is not None and not record.measurement.replicates:
+        return "failed"
+    if commits is None or commit in commits:
+        return record
+    # Other tools store shorter names.
+    place = bisect.bisect_left(known, commit)
+    meant = [name for name in known[place : place + 2] if name.startswith(commit)]
+    if len(commit) >= SHORTEST_NAME and len(meant) == 1:
+        return replace(record, environment=replace(record.environment, commit=meant[0]))
+    return "of a commit that is not part of this history"
+
+
+def _moment(record: Record, commits: Mapping[str, int] | None) -> str:
+    if commits is not None:
+        seconds = commits[str(record.environment.commit)]
+        return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")
+    return (record.origin.committed if record.origin else None) or record.created
+
+
+def _group(
+    records: Sequence[Record],
+    position: Mapping[str, int] | None,
+    commits: Mapping[str, int] | None,
+    metrics: Sequence[str],
+) -> Group:
+    by_variant: dict[Hashable, list[Record]] = {}
+    for record in records:
+        # A benchmark whose code has changed is another one.
+        version = record.origin.version if record.origin else ""
+        by_variant.setdefault((record.measurement.variant, version), []).append(record)
+    series = [
+        found
+        for same in by_variant.values()
+        for metric in metrics
+        if (found := _series(same, metric, position, commits)) is not None
+    ]
+    last = records[-1]
+    return Group(
+        environment=last.environment,
+        tool=last.origin.tool if last.origin else "stepbench",
+        series=tuple(series),
+    )
+
+
+def _series(
+    records: Sequence[Record], metric: str, position: Mapping[str, int] | None, commits: Mapping[str, int] | None
+) -> Series | None:
+    """Returns a series of at least two commits, None where there are fewer; the newest record has the last word."""
+    exact = METRICS[metric].noise == "exact"
+    by_commit: dict[str, list[tuple[float, float | None, float | None, str]]] = {}
+    for record in records:
+        value = _value(record, metric)
+        if value is not None:
+            by_commit.setdefault(str(record.environment.commit), []).append((*value, _moment(record, commits)))
+    if len(by_commit) < 2:
+        return None
+    points = [_point(commit, values, exact=exact) for commit, values in by_commit.items()]
+    points.sort(key=lambda point: point.moment if position is None else position[point.commit])
+    levels = None if exact else find_steps([point.value for point in points])
+    last = records[-1]
+    return Series(
+        variant=last.measurement.variant,
+        origin=last.origin,
+        metric=metric,
+        protocol=last.measurement.protocol,
+        points=tuple(points),
+        levels=levels,
+        changes=_facts(points) if levels is None else _steps(points, levels),
+    )
+
+
+def _value(record: Record, metric: str) -> tuple[float, float | None, float | None] | None:
+    measurement = record.measurement
+    if METRICS[metric].noise == "exact":
+        value = measurement.counters.values.get(metric)
+        return None if value is None else (value, None, None)
+    summary = summarize(measurement.replicates, metric)
+    return None if summary is None else (max(summary.center, 1e-9), summary.low, summary.high)
+
+
+def _point(commit: str, values: Sequence[tuple[float, float | None, float | None, str]], *, exact: bool) -> Point:
+    value, low, high, moment = values[-1]
+    if len(values) > 1 and not exact:
+        # Each is a run of its own, as good as the others.
+        value, low, high = math.exp(sum(math.log(one[0]) for one in values) / len(values)), None, None
+    return Point(commit=commit, moment=moment, value=value, low=low, high=high, records=len(values))
+
+
+def _steps(points: Sequence[Point], levels: Levels) -> tuple[Change, ...]:
+    return tuple(
+        Change(
+            before=points[step.earliest - 1],
+            likely=points[step.index],
+            after=points[step.latest],
+            ratio=step.ratio,
+            low=step.low,
+            high=step.high,
+            exact=False,
+        )
+        for step in levels.steps
+    )
+
+
+def _facts(points: Sequence[Point]) -> tuple[Change, ...]:
+    return tuple(
+        Change(
+            before=before, likely=after, after=after, low=None, high=None, exact=True,
+            ratio=after.value / before.value if before.value > 0 and after.value > 0 else None,
+        )
+        for before, after in itertools.pairwise(points)
+        if before.value != after.value
+    )  # fmt: skip
