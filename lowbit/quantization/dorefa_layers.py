@@ -20,6 +20,8 @@ from lowbit.quantization.dorefa import (
 from lowbit.quantization.kbit_layers import compute
 from lowbit.quantization.stage import Stage, Staged
 
+FIRST_AND_LAST = "DoReFa-Net leaves the first and the last layer in float, as published"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bits:
@@ -73,6 +75,7 @@ class QuantizedLayer(Staged):
         self.layer, self.bits, self.gradient = layer, bits, gradient
         self.quantizes_input = quantizes_input
         self.quantizes_weight = bits.weight != FULL
+        self.left_in_float = FIRST_AND_LAST if self.quantizes_weight else "weights of 32 bits are float: give 1 to 8"
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Runs the layer; shapes are its own."""
@@ -90,6 +93,7 @@ class IntegerLayer(nn.Module):
     """
 
     quantizes_weight = True
+    left_in_float = FIRST_AND_LAST
 
     codes: torch.Tensor
     reach: torch.Tensor

@@ -11,6 +11,7 @@ from lowbit.models.autoencoder import Autoencoder
 from lowbit.models.mobilenetv2 import MobileNetV2
 from lowbit.models.resnet20 import ResNet20
 from lowbit.models.vit import ViT
+from lowbit.quantization.coverage import coverage
 from lowbit.quantization.dorefa_layers import GradientQuantizer, IntegerLayer, QuantizedLayer
 from lowbit.quantization.dorefa_model import flow
 from lowbit.quantization.flow import QuantizationError, calibrate, deployed
@@ -204,8 +205,18 @@ def test_calibration_rounds_nothing():
     assert torch.equal(module(PICTURES), plain(PICTURES))
 
 
+def test_coverage_counts_the_inner_layers_trained_and_deployed():
+    chosen, module = prepared(4, 4, 32)
+    for each in (module, deployed(chosen, copy.deepcopy(module))):
+        found = coverage(Small(), each)
+        assert (found.quantized, found.eligible) == (2, 4)
+        assert "1 Conv2d, 1 Linear; DoReFa-Net leaves the first and the last layer in float" in found.cause
+
+
 def test_weights_of_32_bits_stay_and_say_so():
     chosen, module = prepared(32, 4, 32)
+    found = coverage(Small(), module)
+    assert (found.quantized, found.eligible, found.cause) == (0, 4, "weights of 32 bits are float: give 1 to 8")
     module = deployed(chosen, module)
     assert not any(layer.quantizes_weight for layer in layers(module).values())
     assert not layers(module, IntegerLayer)

@@ -12,6 +12,7 @@ from lowbit.models.autoencoder import Autoencoder
 from lowbit.models.mobilenetv2 import MobileNetV2
 from lowbit.models.resnet20 import ResNet20
 from lowbit.models.vit import ViT
+from lowbit.quantization.coverage import Coverage, coverage
 from lowbit.quantization.f8net import FixedLayer
 from lowbit.quantization.f8net_integer import IntegerLayer
 from lowbit.quantization.f8net_model import flow
@@ -119,7 +120,10 @@ def test_calibration_is_float_and_validation_near_it(options):
 def test_nothing_but_bytes_biases_and_shifts_is_deployed():
     chosen, module, _ = calibrated(ResNet20, torch.randn(2, 3, 32, 32))
     weights = sum(child.layer.weight.numel() for child in module.modules() if isinstance(child, FixedLayer))
+    chosen.enter(module, Stage.QAT)
+    assert coverage(ResNet20(), module) == Coverage(quantized=20, eligible=20)
     integers = deployed(chosen, module)
+    assert coverage(ResNet20(), integers) == Coverage(quantized=20, eligible=20)
     assert not list(integers.parameters())
     assert not integers.training
     kinds = {}
