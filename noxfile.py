@@ -50,7 +50,9 @@ def report(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, or those given after --: nox -s tests -- tests/lowbit -k eva."""
     install(session, "tests")
-    session.run("pytest", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    # A process a core for the whole of them. The suites' plugin would warn of that; its own tests start it themselves.
+    split = () if session.posargs else ("-n", "auto", "-p", "no:benchmark")
+    session.run("pytest", *split, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

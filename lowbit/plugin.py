@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import InvalidData
-from bench.plugin import Registry, Sampler, Workload
+from bench.data.metric import PHASES
+from bench.errors import InvalidData, StepbenchError
+from bench.plugin import Coverage, Registry, Sampler, Use, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,32 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 ADAMW_LR = 1e-3
 
+_SIMULATED = (
+    "it computes in float on rounded values, to show what few bits do to accuracy; the flows of torch (fx-static-x86, "
+    "pt2e-static compiled) have kernels of integers"
+)
+_EVERY_LAYER = (
+    "rounding after every layer weighs as much as small layers win by integers, most of all at batch 1; measure with a "
+    "larger batch, and the other engines"
+)
+# What the name of a flow starts with -> why it may be slower than float, and what to do; the first that fits counts.
+SLOWER = {
+    **dict.fromkeys(("eager-dynamic", "fx-dynamic"), "only linear layers are quantized, and round their input anew "
+                    "every time; use a static flow"),
+    **dict.fromkeys((f"{mode}-{kind}-qnnpack" for mode in ("eager", "fx") for kind in ("static", "qat")),
+                    "qnnpack is made for ARM; use x86 or onednn on this machine"),
+    **dict.fromkeys(("eager-", "fx-"), _EVERY_LAYER),
+    "pt2e-": "each rounding is a pass of its own over memory until the compiler fuses it; add @compiled=true",
+    **dict.fromkeys(("kbit-", "dorefa-", "f8net"), _SIMULATED),
+}  # fmt: skip
+
 
 def register(registry: Registry) -> None:
-    """Registers lowbit's models, optimizers and image sets."""
+    """Registers lowbit's models, optimizers, quantizations and image sets."""
     _models(registry)
     _baselines(registry)
     _eva(registry)
+    _quantizations(registry)
     _data(registry)
 
 
@@ -126,6 +147,37 @@ def _eva(registry: Registry) -> None:
         from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
 
         return Eva8bitCPU(module, **same)
+
+
+def _quantizations(registry: Registry) -> None:
+    from lowbit.quantization.flows import NAMES
+
+    for listed in NAMES:
+        phases = PHASES if listed.trains else ("forward",)
+        slower = next((text for start, text in SLOWER.items() if listed.name.startswith(start)), "")
+        register = registry.quantization(listed.name, phases=phases, coverage=_coverage, slower=slower)
+        register(_quantizer(listed.name, listed.summary))
+
+
+def _quantizer(name: str, summary: str) -> Callable[[torch.nn.Module, Use], torch.nn.Module]:
+    def quantizer(module: torch.nn.Module, use: Use) -> torch.nn.Module:
+        from lowbit.quantization.flow import QuantizationError, quantized
+        from lowbit.quantization.flows import flow
+
+        try:
+            return quantized(flow(name), module, use.inputs, trains=use.trains)
+        except QuantizationError as error:
+            raise StepbenchError(str(error)) from error
+
+    quantizer.__doc__ = summary
+    return quantizer
+
+
+def _coverage(before: torch.nn.Module, after: torch.nn.Module) -> Coverage:
+    from lowbit.quantization.coverage import coverage
+
+    found = coverage(before, after)
+    return Coverage(quantized=found.quantized, eligible=found.eligible, cause=found.cause)
 
 
 def _data(registry: Registry) -> None:

@@ -27,4 +27,25 @@ FULL = (
     *(f"{model}/{optimizer}/none@batch=32" for model in (*_MODELS, "mobilenetv2") for optimizer in _OPTIMIZERS),
 )
 
-SETS = {"smoke": SMOKE, "pr": PR, "history": HISTORY, "full": FULL}
+# Float in its fastest forms, then every flow of every engine; training with fake-quantizers below. One batch size: the
+# winner changes with it, and with the number of threads, which --batch and --threads set for all.
+_FLOATS = ("", ",memory_format=channels_last", ",dtype=bfloat16,memory_format=channels_last", ",compiled=true")
+_ENGINES = ("x86", "onednn", "fbgemm", "qnnpack")
+_INFERENCE = (
+    *(f"{mode}-static-{engine}" for mode in ("eager", "fx") for engine in _ENGINES),
+    *(f"{mode}-{flow}" for mode in ("eager", "fx") for flow in ("static-x86-per-tensor", "dynamic-x86", "qat-x86")),
+    "fx-static-x86-qint8", "pt2e-static", "pt2e-dynamic", "kbit-8", "kbit-4", "dorefa-4-4-32", "f8net",
+)  # fmt: skip
+_TRAINING = ("none", "eager-qat-x86", "fx-qat-x86", "kbit-8", "kbit-4", "dorefa-8-8-8", "dorefa-4-4-4", "f8net")
+QUANTIZATION = tuple(
+    variant
+    for model in ("resnet20", "mobilenetv2")
+    for variant in (
+        *(f"{model}/none/none@batch=32{axes}" for axes in _FLOATS),
+        *(f"{model}/none/{flow}@batch=32" for flow in _INFERENCE),
+        f"{model}/none/pt2e-static@batch=32,compiled=true",
+        *(f"{model}/sgd/{flow}@batch=32" for flow in _TRAINING),
+    )
+)
+
+SETS = {"smoke": SMOKE, "pr": PR, "history": HISTORY, "full": FULL, "quantization": QUANTIZATION}

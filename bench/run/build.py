@@ -12,6 +12,7 @@ from bench.data.metric import PHASES
 from bench.data.variant import NONE, Variant
 from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
 from bench.plugin import Coverage, Registry, Sampler, Workload
+from bench.run import compiled
 from bench.run.quantization import quantize
 
 _MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -128,9 +129,7 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
                 "torch.optim.Optimizer"
             )
     if variant.compiled:
-        # Weights that nobody trains are constants; kernels of integers are chosen for constants only.
-        options: Any = {"freezing": True} if variant.optimizer == NONE else None
-        module = cast("torch.nn.Module", torch.compile(module, options=options))
+        module = compiled.compile_(module, batches[0][0], trains=variant.optimizer != NONE)
     return Step(
         variant=variant,
         phases=phases,

@@ -1,11 +1,29 @@
-"""What torch.compile made of a step: whether quantized layers became kernels of integers."""
+"""Compiling a step's module, and whether its quantized layers became kernels of integers."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, cast
+
+import torch
 
 # Inductor counts each weight of a quantized layer that it packs for such a kernel.
 _PACKED = ("qconv_weight_prepack_matcher_count", "qlinear_weight_prepack_matcher_count")
+
+
+def compile_(module: torch.nn.Module, inputs: Any, *, trains: bool) -> torch.nn.Module:
+    """Returns a module compiled for inputs of this shape; for training it is compiled by its first step.
+
+    Weights that nobody trains are constants, and inductor chooses kernels of integers for constants only. It has to
+    know while the module is traced: `freezing` as an option of torch.compile comes too late for packed weights.
+    """
+    made = cast("torch.nn.Module", torch.compile(module))
+    if not trains:
+        from torch._inductor import config
+
+        with config.patch(freezing=True), torch.no_grad():
+            made(inputs)
+    return made
 
 
 def reset() -> None:

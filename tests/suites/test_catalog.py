@@ -14,7 +14,7 @@ from tests.tools.conftest import ROOT
 CATALOG = str(ROOT / "suites/catalog.py")
 
 
-@pytest.mark.parametrize("name", ["smoke", "pr", "history", "full"])
+@pytest.mark.parametrize("name", ["smoke", "pr", "history", "full", "quantization"])
 def test_every_id_is_canonical_registered_and_listed_once(name):
     registry, ids = load(), sets(CATALOG)[name]
     assert len(set(ids)) == len(ids)
