@@ -23,6 +23,8 @@ from lowbit.quantization.f8net_stream import Average, Entry, Flatten
 from lowbit.quantization.flow import QuantizationError
 from lowbit.quantization.stage import Stage, enter
 
+EXIT = "fixed_point_exit"
+
 
 def convert(module: nn.Module) -> nn.Module:
     """Returns a model of integers that gives, bit for bit, what a prepared one gives in VALIDATION; in eval mode.
@@ -38,7 +40,7 @@ def convert(module: nn.Module) -> nn.Module:
 class _Converter:
     def __init__(self, source: fx.GraphModule) -> None:
         self.source = source
-        self.modules = nn.Module()
+        self.modules: dict[str, nn.Module] = {}
         self.graph = fx.Graph()
         self.nodes: dict[fx.Node, fx.Node] = {}
         self.wires: dict[fx.Node, Wire] = {}
@@ -67,8 +69,8 @@ class _Converter:
             layer = IntegerLayer(module, wire)
             self._call(node, layer, layer.wire)
             if module.target is None:
-                self.modules.add_module("exit", IntegerExit(module, layer.wire))
-                self.nodes[node] = self.graph.call_module("exit", (self.nodes[node],))
+                self.modules[EXIT] = IntegerExit(module, layer.wire)
+                self.nodes[node] = self.graph.call_module(EXIT, (self.nodes[node],))
         elif isinstance(module, Average):
             average = IntegerAverage(module, wire)
             self._call(node, average, average.wire)
@@ -98,8 +100,9 @@ class _Converter:
             self.wires[node] = _padded(wire, node) if node.target is functional.pad else wire
 
     def _call(self, node: fx.Node, module: nn.Module, wire: Wire) -> None:
-        self.modules.add_module(node.name, module)
-        self.nodes[node] = self.graph.call_module(node.name, tuple(self.nodes[each] for each in node.all_input_nodes))
+        name = str(node.target) if node.op == "call_module" else f"integer_{node.name}"
+        self.modules[name] = module
+        self.nodes[node] = self.graph.call_module(name, tuple(self.nodes[each] for each in node.all_input_nodes))
         self.wires[node] = wire
 
 

@@ -53,9 +53,9 @@ class Kind(enum.Enum):
 class Value:
     """What a node gives, and how it comes about.
 
-    `name` is that of a layer also where `norm` is the batch norm behind it, whose node this one is then; `unsigned`
-    says that no number is negative; `factor` is what the averages on the way left over; `stream` numbers the values
-    that share a unit.
+    `name` is that of the module, of a layer also where `norm` is the batch norm behind it, whose node this one is then;
+    `unsigned` says that no number is negative; `factor` is what the averages on the way left over; `stream` numbers
+    the values that share a unit.
     """
 
     kind: Kind
@@ -154,7 +154,7 @@ def _value(node: fx.Node, traced: fx.GraphModule, inputs: tuple[Value, ...], fou
     if (what is nn.Conv2d or what is nn.Linear) and len(inputs) == 1:
         _check_layer(node, inputs[0].node, module, found)
         stream = found.new_stream()
-        return Value(kind=Kind.LAYER, name=node.name, node=node, inputs=inputs, stream=stream, module=module)
+        return Value(kind=Kind.LAYER, name=str(node.target), node=node, inputs=inputs, stream=stream, module=module)
     if what in _SUMS and len(inputs) == 2 and not node.kwargs:
         return _sum(node, inputs, found)
     passed = _passed(node, what, module, inputs[0]) if len(inputs) == 1 else None
@@ -171,7 +171,7 @@ def _passed(node: fx.Node, what: Any, module: nn.Module | None, source: Value) -
     """Returns what becomes of one value on its way between layers, or None if there is no fixed-point form of it."""
     value = Value(
         kind=Kind.DROPOUT,
-        name=node.name,
+        name=node.name if module is None else str(node.target),
         node=node,
         inputs=(source,),
         stream=source.stream,

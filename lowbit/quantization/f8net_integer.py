@@ -95,6 +95,10 @@ class IntegerLayer(nn.Module):
         sums = compute(self.layer, values.to(dtype), self.codes.to(dtype), None).to(self.output_dtype)
         return sums + along(self.bias, sums, 1)
 
+    def reals(self, output: torch.Tensor) -> torch.Tensor:
+        """Returns what an output stands for, fp64: what the simulated layer gives."""
+        return reals(output, self.wire.length)
+
 
 class IntegerSum(nn.Module):
     """Adds integers of unlike fraction lengths: shifts those of the shorter one to the left."""
@@ -164,5 +168,9 @@ class IntegerExit(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Returns reals of the shape of `values`, in the dtype of the float model."""
-        real = values.to(torch.float64) / torch.exp2(along(self.length, values, 1).double())
-        return (real * self.unit).to(self.dtype)
+        return (reals(values, self.length) * self.unit).to(self.dtype)
+
+
+def reals(integers: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """Returns what integers [batch, channels, ...] of one fraction length a channel stand for, fp64 and exact."""
+    return integers.to(torch.float64) / torch.exp2(along(length, integers, 1).double())

@@ -26,6 +26,8 @@ from lowbit.quantization.flow import Flow, QuantizationError
 from lowbit.quantization.kbit_layers import LAYERS
 from lowbit.quantization.stage import Stage, enter
 
+ENTRY = "fixed_point_entry"
+
 
 def flow(*, fraction: Fraction = "formula", clips: bool = True) -> Flow:
     """Returns the flow with fraction lengths by formula, or by search over all of them, which takes 20 times as long.
@@ -61,7 +63,7 @@ class _Builder:
 
     def __init__(self, traced: fx.GraphModule, found: Plan, fraction: Fraction, *, clips: bool) -> None:
         self.traced, self.plan, self.fraction = traced, found, fraction
-        self.modules = nn.Module()
+        self.modules: dict[str, nn.Module] = {}
         self.graph = fx.Graph()
         self.streams: dict[int, Stream] = {}
         self.readers: dict[Value, int] = {}
@@ -98,7 +100,7 @@ class _Builder:
         if value.kind is Kind.INPUT:
             assert stream is not None
             entry = Entry(stream, value.node.meta["tensor_meta"].shape[1])
-            return self._call("entry", entry, self.graph.placeholder(name))
+            return self._call(ENTRY, entry, self.graph.placeholder(name))
         if value.kind is Kind.LAYER:
             source = self._source(value)
             given = nodes[value.inputs[0].inputs[0]] if source.rectified else inputs[0]
@@ -131,5 +133,5 @@ class _Builder:
         return FixedLayer(value.module, value.norm, stream, target, source=source, fraction=self.fraction)
 
     def _call(self, name: str, module: nn.Module, source: fx.Node) -> fx.Node:
-        self.modules.add_module(name, module)
+        self.modules[name] = module
         return self.graph.call_module(name, (source,))

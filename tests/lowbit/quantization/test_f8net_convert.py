@@ -15,8 +15,8 @@ def test_shifts_become_constants_and_dropout_goes():
     prepared = prepare(model, [pictures])
     prepared(pictures)
     integers = convert(prepared)
-    assert [name for name, _ in integers.named_children()] == ["entry", "_0", "_3", "_4", "exit"]
-    assert len(integers.get_submodule("_4").places) == 4 * 9
+    assert [name for name, _ in integers.named_children()] == ["fixed_point_entry", "0", "3", "4", "fixed_point_exit"]
+    assert len(integers.get_submodule("4").places) == 4 * 9
     assert torch.equal(integers(pictures), prepared(pictures))
 
 

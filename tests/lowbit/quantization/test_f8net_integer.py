@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lowbit.quantization.f8net import FixedLayer, Source, along
+from lowbit.quantization.f8net import FixedLayer, Source
 from lowbit.quantization.f8net_integer import (
     IntegerAverage,
     IntegerClamp,
@@ -13,6 +13,7 @@ from lowbit.quantization.f8net_integer import (
     IntegerLayer,
     IntegerSum,
     Wire,
+    reals,
 )
 from lowbit.quantization.f8net_stream import Average, Entry, Stream
 from lowbit.quantization.stage import Stage, enter
@@ -31,7 +32,7 @@ def integers(shape, length, most=2**20, seed=0):
 
 
 def real(codes, wire):
-    return codes.double() / torch.exp2(along(wire.length, codes, 1).double())
+    return reals(codes, wire.length)
 
 
 def norm(channels):
@@ -70,7 +71,7 @@ def test_a_layer_of_integers_is_the_simulated_one_bit_for_bit_on_ten_thousand_in
     found = whole(codes)
     assert found.dtype == torch.int32
     assert whole.codes.dtype == torch.int8
-    assert torch.equal(real(found, whole.wire), simulated(values))
+    assert torch.equal(whole.reals(found), simulated(values))
     assert bool((found.abs().amax((0, *range(2, found.dim()))) <= whole.wire.most).all())
 
 
@@ -120,6 +121,10 @@ def test_averages_of_integers_are_the_simulated_ones(size, stride, whole):
 def test_a_ceiling_of_integers_is_that_of_reals():
     codes, wire, values = integers((COUNT, 2), torch.tensor([5, 9]))
     assert torch.equal(real(IntegerClamp(6, wire)(codes), wire), values.clamp(0, 6))
+
+
+def test_reals_of_integers_by_channel():
+    assert reals(torch.tensor([[5, 5]]), torch.tensor([0, 3])).tolist() == [[5.0, 0.625]]
 
 
 @pytest.mark.parametrize("clips", [True, False])

@@ -94,15 +94,10 @@ def test_integers_give_what_was_simulated_bit_for_bit_at_every_layer(model, pict
     before = outputs_of(module, FixedLayer, lambda _, output: output)
     expected = module(pictures)
     integers = deployed(chosen, copy.deepcopy(module))
-    after = outputs_of(
-        integers,
-        IntegerLayer,
-        lambda layer, output: (
-            output.double() / torch.exp2(layer.wire.length.view(-1, *[1] * (output.dim() - 2)).double())
-        ),
-    )
+    after = outputs_of(integers, IntegerLayer, lambda layer, output: layer.reals(output))
     assert torch.equal(integers(pictures), expected)
     assert list(before) == list(after)
+    assert set(before) == {name for name, child in model().named_modules() if isinstance(child, (nn.Conv2d, nn.Linear))}
     last = list(before)[-1]
     assert all(torch.equal(before[name], after[name]) for name in before if name != last)
 
@@ -138,13 +133,13 @@ def test_nothing_but_bytes_biases_and_shifts_is_deployed():
 def test_a_shortcut_shares_one_clip_and_every_reader_has_a_length_of_its_own():
     _, module, _ = calibrated(MobileNetV2, torch.randn(2, 3, 32, 32))
     layers = {name: child for name, child in module.named_modules() if isinstance(child, FixedLayer)}
-    shared = layers["features_5_layers_0_0"].stream
-    assert shared is layers["features_6_layers_0_0"].stream is layers["features_7_layers_0_0"].stream
-    assert shared is layers["features_5_layers_2"].target is layers["features_4_layers_2"].target
+    shared = layers["features.5.layers.0.0"].stream
+    assert shared is layers["features.6.layers.0.0"].stream is layers["features.7.layers.0.0"].stream
+    assert shared is layers["features.5.layers.2"].target is layers["features.4.layers.2"].target
     assert (shared.signed, len(shared.running)) == (True, 3)
-    inner = layers["features_5_layers_2"].stream
+    inner = layers["features.5.layers.2"].stream
     assert (inner.signed, float(inner.alpha.detach())) == (False, 6)
-    assert float(layers["features_0_0"].stream.alpha.detach()) == 8
+    assert float(layers["features.0.0"].stream.alpha.detach()) == 8
 
 
 def test_training_moves_weights_clips_and_lengths_and_validation_nothing():
