@@ -37,6 +37,14 @@ class Difference:
     lsb: float
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Output:
+    """What a layer gave, and whether it holds the ReLU that follows: conversion may put it there."""
+
+    values: torch.Tensor
+    rectified: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """Bytes of a model's parameters and buffers, by what they are."""
@@ -107,20 +115,20 @@ def layers_of(module: nn.Module) -> list[str]:
     return [name for name, child in module.named_modules() if isinstance(child, (nn.Conv2d, nn.Linear))]
 
 
-def outputs(module: nn.Module, inputs: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
+def outputs(module: nn.Module, inputs: torch.Tensor, layers: Iterable[str]) -> dict[str, Output]:
     """Runs a model and returns what its layers gave, in the order in which they ran, and last what it gave itself.
 
     A model may stand inside of another that runs it on an engine. Layers that it does not have, for a graph replaced
     them, are left out.
     """
-    found: dict[str, torch.Tensor] = {}
+    found: dict[str, Output] = {}
     modules = dict(module.named_modules())
     inside = {name: [own for own in modules if own == name or own.endswith(f".{name}")] for name in layers}
 
     def keep(name: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
+        def hook(layer: nn.Module, _: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
-                found[name] = output.detach()
+                found[name] = Output(values=output.detach(), rectified="ReLU" in type(layer).__name__)
 
         return hook
 
@@ -131,14 +139,14 @@ def outputs(module: nn.Module, inputs: torch.Tensor, layers: Iterable[str]) -> d
     ]
     try:
         with torch.no_grad():
-            found[OUTPUT] = module(inputs)
+            found[OUTPUT] = Output(values=module(inputs), rectified=False)
     finally:
         for handle in handles:
             handle.remove()
     return found
 
 
-def differences(trained: Mapping[str, torch.Tensor], converted: Mapping[str, torch.Tensor]) -> list[Difference]:
+def differences(trained: Mapping[str, Output], converted: Mapping[str, Output]) -> list[Difference]:
     """Returns the differences of what two models gave, layer by layer as they ran.
 
     An output that is quantized has a scale, which is the unit; of others it is the output's range in 255 steps. What
@@ -146,14 +154,18 @@ def differences(trained: Mapping[str, torch.Tensor], converted: Mapping[str, tor
     """
     found = []
     common = any(name in converted for name in trained if name != OUTPUT)
-    for name, expected in trained.items():
-        if name == OUTPUT and common:
+    for name, before in trained.items():
+        after = converted.get(name)
+        if after is None or after.values.shape != before.values.shape or (name == OUTPUT and common):
             continue
-        other = converted.get(name)
-        if other is None or other.shape != expected.shape:
-            continue
+        expected, other = before.values, after.values
+        if after.rectified and not before.rectified:
+            expected = expected.relu()
         if other.is_quantized:
             unit = torch.tensor(other.q_scale(), dtype=torch.float64)
+            low, high = ((end - other.q_zero_point()) * unit for end in _ends(other))
+            # In a traced model the quantizer that clamps a layer's output stands behind the layer.
+            expected = expected.clamp(float(low), float(high))
             other = other.dequantize()
         else:
             unit = (expected.max() - expected.min()).double() / STEPS
@@ -170,8 +182,9 @@ def departs(found: Sequence[Difference]) -> Finding | None:
     worst = max(apart, key=lambda difference: difference.lsb)
     message = (
         f"the converted model departs from the one that was trained, first at {apart[0].layer} by {apart[0].lsb:.1f} "
-        f"LSB of its output, at most at {worst.layer} by {worst.lsb:.1f}, in {len(apart)} of {len(found)} layers; "
-        "trust the accuracy of the converted one, and see whether their scales differ"
+        f"LSB of its output, at most at {worst.layer} by {worst.lsb:.1f}, in {len(apart)} of {len(found)} layers; trust "
+        "the accuracy of the converted one. Averages are rounded in integers only, and kernels keep what a reduced range "
+        "clamps in training"
     )
     return Finding(code="departs", message=message)
 
@@ -203,6 +216,12 @@ def not_smaller(before: Stored, after: Stored) -> Finding | None:
         why = f"only {part:.0f} % of the weights are integers; choose a flow that converts the other layers too"
     message = f"the model is not smaller, {after.whole:,} bytes of {before.whole:,}: {why}"
     return Finding(code="not-smaller", message=message)
+
+
+def _ends(quantized: torch.Tensor) -> tuple[int, int]:
+    """Returns the lowest and the highest integer that the dtype of a quantized tensor holds."""
+    info = torch.iinfo(quantized.int_repr().dtype)
+    return info.min, info.max
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:

@@ -72,6 +72,10 @@ def test_k_bit_quantizers_have_one_function_for_both_scales():
     assert diagnosis.scale_ratios(trained()[0]) == {}
 
 
+def output(values, *, rectified=False):
+    return diagnosis.Output(values=values, rectified=rectified)
+
+
 def run(module, pictures, layers):
     return diagnosis.outputs(module, pictures, layers)
 
@@ -109,13 +113,28 @@ def test_a_quantized_output_counts_in_units_of_its_own_scale(off, found):
         warnings.simplefilter("ignore")
         converted = torch.quantize_per_tensor(torch.tensor([0.0, 1.0, 2.0]), 0.5, 0, torch.quint8)
     trained_ = torch.tensor([0.0, 1.0, 2.0 + 0.5 * off])
-    finding = diagnosis.departs(diagnosis.differences({"conv": trained_}, {"conv": converted}))
+    finding = diagnosis.departs(diagnosis.differences({"conv": output(trained_)}, {"conv": output(converted)}))
     assert (finding and found in finding.message) == (True if found else None)
 
 
+def test_what_a_quantizer_behind_the_layer_clamps_is_no_departure():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converted = torch.quantize_per_tensor(torch.tensor([-3.0, 1.0, 500.0]), 0.5, 0, torch.quint8)
+    before = {"conv": output(torch.tensor([-3.0, 1.0, 500.0]))}
+    assert diagnosis.differences(before, {"conv": output(converted)})[0].lsb == 0
+
+
 def test_layers_that_a_graph_replaced_are_left_out():
-    before = {"gone": torch.ones(2), "output": torch.ones(3)}
-    assert [found.layer for found in diagnosis.differences(before, {"output": torch.ones(3)})] == ["output"]
+    before = {"gone": output(torch.ones(2)), "output": output(torch.ones(3))}
+    after = {"output": output(torch.ones(3))}
+    assert [found.layer for found in diagnosis.differences(before, after)] == ["output"]
+
+
+def test_a_layer_that_took_in_its_relu_is_compared_behind_it():
+    before = {"conv": output(torch.tensor([-1.0, 2.0]))}
+    assert diagnosis.differences(before, {"conv": output(torch.tensor([0.0, 2.0]), rectified=True)})[0].lsb == 0
+    assert diagnosis.differences(before, {"conv": output(torch.tensor([0.0, 2.0]))})[0].lsb > 1
 
 
 def test_bytes_are_those_of_parameters_and_buffers():
