@@ -182,9 +182,9 @@ def departs(found: Sequence[Difference]) -> Finding | None:
     worst = max(apart, key=lambda difference: difference.lsb)
     message = (
         f"the converted model departs from the one that was trained, first at {apart[0].layer} by {apart[0].lsb:.1f} "
-        f"LSB of its output, at most at {worst.layer} by {worst.lsb:.1f}, in {len(apart)} of {len(found)} layers; trust "
-        "the accuracy of the converted one. Averages are rounded in integers only, and kernels keep what a reduced range "
-        "clamps in training"
+        f"LSB of its output, at most at {worst.layer} by {worst.lsb:.1f}, in {len(apart)} of {len(found)} layers; "
+        "trust the accuracy of the converted one. Averages are rounded in integers only, and kernels keep what a "
+        "reduced range clamps in training"
     )
     return Finding(code="departs", message=message)
 
