@@ -9,7 +9,6 @@ from torch import fx, nn
 from torch.nn import functional
 
 from lowbit.quantization.f8net import FixedLayer
-from lowbit.quantization.f8net_graph import RELU6_CEILING
 from lowbit.quantization.f8net_integer import (
     IntegerAverage,
     IntegerClamp,
@@ -19,6 +18,7 @@ from lowbit.quantization.f8net_integer import (
     IntegerSum,
     Wire,
 )
+from lowbit.quantization.f8net_operations import RELU6_CEILING
 from lowbit.quantization.f8net_stream import Average, Entry, Flatten
 from lowbit.quantization.flow import QuantizationError
 from lowbit.quantization.stage import Stage, enter

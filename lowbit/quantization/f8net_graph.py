@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,42 +9,20 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torch.nn import functional
 
-from lowbit.quantization.f8net_stream import Average
+from lowbit.quantization.f8net_operations import (
+    AVERAGES,
+    RELUS,
+    SUMS,
+    WHOLE_AVERAGES,
+    Kind,
+    average_of,
+    shape_kind,
+    shape_of,
+)
 from lowbit.quantization.flow import QuantizationError
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-RELU6_CEILING = 6.0
-# Of each way to say it: where it stops.
-_RELUS: dict[Any, float | None] = {
-    nn.ReLU: None,
-    functional.relu: None,
-    torch.relu: None,
-    "relu": None,
-    nn.ReLU6: RELU6_CEILING,
-    functional.relu6: RELU6_CEILING,
-}
-_SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-_FLATTENS = {nn.Flatten, torch.flatten, "flatten"}
-_MAX_POOLS = {nn.MaxPool2d, functional.max_pool2d}
-_WHOLE_AVERAGES = {nn.AdaptiveAvgPool2d, functional.adaptive_avg_pool2d}
-_AVERAGES = {nn.AvgPool2d, functional.avg_pool2d}
-_DROPOUTS = {nn.Dropout, nn.Identity}
-
-
-class Kind(enum.Enum):
-    """What a node of a model does."""
-
-    INPUT = enum.auto()
-    LAYER = enum.auto()
-    RELU = enum.auto()
-    SUM = enum.auto()
-    MAX = enum.auto()
-    AVERAGE = enum.auto()
-    PAD = enum.auto()
-    FLATTEN = enum.auto()
-    DROPOUT = enum.auto()
 
 
 @dataclass(kw_only=True, eq=False)
@@ -155,7 +131,7 @@ def _value(node: fx.Node, traced: fx.GraphModule, inputs: tuple[Value, ...], fou
         _check_layer(node, inputs[0].node, module, found)
         stream = found.new_stream()
         return Value(kind=Kind.LAYER, name=str(node.target), node=node, inputs=inputs, stream=stream, module=module)
-    if what in _SUMS and len(inputs) == 2 and not node.kwargs:
+    if what in SUMS and len(inputs) == 2 and not node.kwargs:
         return _sum(node, inputs, found)
     passed = _passed(node, what, module, inputs[0]) if len(inputs) == 1 else None
     if passed is None:
@@ -179,12 +155,12 @@ def _passed(node: fx.Node, what: Any, module: nn.Module | None, source: Value) -
         unsigned=source.unsigned,
         factor=source.factor,
     )
-    if what in _RELUS:
-        return replace(value, kind=Kind.RELU, unsigned=True, ceiling=_RELUS[what])
-    if what in _AVERAGES or what in _WHOLE_AVERAGES:
-        average = _average(node, what, module, source.node)
+    if what in RELUS:
+        return replace(value, kind=Kind.RELU, unsigned=True, ceiling=RELUS[what])
+    if what in AVERAGES or what in WHOLE_AVERAGES:
+        average = average_of(node, what, module, source.node)
         return replace(value, kind=Kind.AVERAGE, module=average, factor=source.factor / average.factor)
-    kind = _shape_kind(node, what)
+    kind = shape_kind(node, what)
     return None if kind is None else replace(value, kind=kind)
 
 
@@ -194,15 +170,15 @@ def _foldable(layer: Value, norm: nn.Module | None) -> bool:
 
 
 def _check_layer(node: fx.Node, source: fx.Node, module: nn.Module | None, found: Plan) -> None:
-    if len(_shape(source)) != (4 if isinstance(module, nn.Conv2d) else 2):
-        raise QuantizationError(f"{node.name} is given {len(_shape(source))} dimensions: F8Net takes NCHW or NC")
+    if len(shape_of(source)) != (4 if isinstance(module, nn.Conv2d) else 2):
+        raise QuantizationError(f"{node.name} is given {len(shape_of(source))} dimensions: F8Net takes NCHW or NC")
     if any(value.module is module for value in found.values):
         raise QuantizationError(f"{node.name} runs twice: F8Net needs a layer for each run, each with its own scaling")
 
 
 def _sum(node: fx.Node, inputs: tuple[Value, ...], found: Plan) -> Value:
     one, other = inputs
-    if one.factor != other.factor or _shape(one.node) != _shape(other.node):
+    if one.factor != other.factor or shape_of(one.node) != shape_of(other.node):
         raise QuantizationError(f"{node.name} adds values of unlike scale or shape: F8Net shifts, and cannot scale")
     found.join(one.stream, other.stream)
     return Value(
@@ -214,46 +190,3 @@ def _sum(node: fx.Node, inputs: tuple[Value, ...], found: Plan) -> Value:
         unsigned=one.unsigned and other.unsigned,
         factor=one.factor,
     )
-
-
-def _shape_kind(node: fx.Node, what: Any) -> Kind | None:
-    if what in _MAX_POOLS:
-        return Kind.MAX
-    if what in _DROPOUTS:
-        return Kind.DROPOUT
-    if what in _FLATTENS and len(_shape(node)) == 2:
-        return Kind.FLATTEN
-    if what is functional.pad and len(_shape(node)) == 4:
-        pads: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
-        zeros = not node.kwargs.get("value") and node.kwargs.get("mode", "constant") == "constant"
-        return Kind.PAD if zeros and len(pads) <= 6 else None
-    return None
-
-
-def _average(node: fx.Node, what: Any, module: nn.Module | None, source: fx.Node) -> Average:
-    height, width = _shape(source)[-2:]
-    if what in _WHOLE_AVERAGES:
-        if tuple(_shape(node)[-2:]) != (1, 1):
-            raise QuantizationError(f"{node.name} pools to more than one place: F8Net takes AdaptiveAvgPool2d(1)")
-        return Average((height, width), (height, width), whole=True)
-    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-    if isinstance(module, nn.AvgPool2d):
-        given = {name: getattr(module, name) for name in names}
-    else:
-        given = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
-    if any(given.get(name) for name in ("ceil_mode", "divisor_override")) or given.get("padding") not in {
-        0,
-        (0, 0),
-        None,
-    }:
-        raise QuantizationError(f"{node.name} pads, rounds up or has a divisor: F8Net averages whole windows")
-    kernel = _pair(given["kernel_size"])
-    return Average(kernel, _pair(given.get("stride") or kernel), whole=False)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _shape(node: fx.Node) -> tuple[int, ...]:
-    return tuple(node.meta["tensor_meta"].shape)

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from lowbit.quantization.f8net import FixedLayer, Fraction, Source
 from lowbit.quantization.f8net_convert import convert
-from lowbit.quantization.f8net_graph import NORMS, RELU6_CEILING, Kind, Plan, Value, plan, trace
+from lowbit.quantization.f8net_graph import NORMS, Plan, Value, plan, trace
+from lowbit.quantization.f8net_operations import RELU6_CEILING, Kind, shape_of
 from lowbit.quantization.f8net_stream import START_ALPHA, Entry, Flatten, Stream
 from lowbit.quantization.flow import Flow, QuantizationError
 from lowbit.quantization.kbit_layers import LAYERS
@@ -99,14 +100,14 @@ class _Builder:
         name, stream = value.name, self.streams.get(self.plan.stream(value.stream))
         if value.kind is Kind.INPUT:
             assert stream is not None
-            entry = Entry(stream, value.node.meta["tensor_meta"].shape[1])
+            entry = Entry(stream, shape_of(value.node)[1])
             return self._call(ENTRY, entry, self.graph.placeholder(name))
         if value.kind is Kind.LAYER:
             source = self._source(value)
             given = nodes[value.inputs[0].inputs[0]] if source.rectified else inputs[0]
             return self._call(name, self._layer(value, source, stream), given)
         if value.kind is Kind.FLATTEN:
-            return self._call(name, Flatten(value.inputs[0].node.meta["tensor_meta"].shape), inputs[0])
+            return self._call(name, Flatten(shape_of(value.inputs[0].node)), inputs[0])
         if value.kind is Kind.RELU or value.kind is Kind.SUM:
             stops = value.ceiling is not None and stream is not None and stream.alpha is None
             function = operator.add if value.kind is Kind.SUM else functional.relu6 if stops else functional.relu

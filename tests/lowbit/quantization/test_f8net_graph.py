@@ -6,7 +6,8 @@ from torch import nn
 
 from lowbit.models.mobilenetv2 import MobileNetV2
 from lowbit.models.resnet20 import ResNet20
-from lowbit.quantization.f8net_graph import Kind, plan, trace
+from lowbit.quantization.f8net_graph import plan, trace
+from lowbit.quantization.f8net_operations import Kind
 from lowbit.quantization.flow import QuantizationError
 
 
