@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from suites.cases import BYTES, FLOPS, OPERATIONS, SYNCS, TIMEOUT_S, VARIANTS, VERSION, counted
+from suites.cases import BYTES, FLOPS, OPERATIONS, SYNCS, VARIANTS, Case, samples
 
 
-class Counted:
-    """A case of a metric that is counted; not collected itself, because it tracks nothing."""
-
-    version, timeout = VERSION, TIMEOUT_S
-    param_names = ("variant", "metric")
-
-    def setup_cache(self) -> None:
-        """Leaves nothing: with it, asv runs the cases of all classes below in one folder, where `counted` shares."""
-
-    def setup(self, variant: str, metric: str) -> None:
-        """Counts, because what a variant does not have is n/a here, and would be a failure in the benchmark."""
-        counted(variant, metric)
-
-
-class Operations(Counted):
+class Operations(Case):
     """Operations that each phase dispatches."""
 
     unit = "operations"
@@ -27,10 +13,10 @@ class Operations(Counted):
 
     def track_operations(self, variant: str, metric: str) -> float:
         """Returns the number of aten operations, views left out."""
-        return counted(variant, metric)
+        return samples(variant, metric)[0]
 
 
-class Syncs(Counted):
+class Syncs(Case):
     """How often each phase reads a tensor's value."""
 
     unit = "syncs"
@@ -38,10 +24,10 @@ class Syncs(Counted):
 
     def track_syncs(self, variant: str, metric: str) -> float:
         """Returns the number of reads of a tensor's value by the host."""
-        return counted(variant, metric)
+        return samples(variant, metric)[0]
 
 
-class Flops(Counted):
+class Flops(Case):
     """Floating point operations of each phase."""
 
     unit = "flop"
@@ -49,10 +35,10 @@ class Flops(Counted):
 
     def track_flops(self, variant: str, metric: str) -> float:
         """Returns the floating point operations of matrix products, convolutions and attention."""
-        return counted(variant, metric)
+        return samples(variant, metric)[0]
 
 
-class Bytes(Counted):
+class Bytes(Case):
     """Memory: the optimizer's state, the peak inside a step, and what forward keeps for backward."""
 
     unit = "bytes"
@@ -60,4 +46,4 @@ class Bytes(Counted):
 
     def track_bytes(self, variant: str, metric: str) -> float:
         """Returns bytes."""
-        return counted(variant, metric)
+        return samples(variant, metric)[0]

@@ -119,14 +119,23 @@ def test_what_is_not_available_is_skipped_and_what_fails_has_failed(project, sto
     assert "RuntimeError: there is no such model" in project.said
 
 
-def test_inference_has_a_step_and_neither_a_backward_phase_nor_state(monkeypatch, tmp_path):
+def test_a_phase_that_a_variant_does_not_have_is_not_available_and_what_it_has_is_measured_once(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    asv_steps.Times().setup("autoencoder/none/none", "step")
+    asked = []
+
+    def sample(variant, metric):
+        asked.append(metric)
+        return [1.0, 2.0] if metric in {"forward", "step"} else []
+
+    monkeypatch.setattr(cases.bench, "sample", sample)
+    for _ in range(2):
+        asv_steps.Times().setup("autoencoder/none/none", "step")
+    assert asv_steps.Times().track_phase("autoencoder/none/none", "step") == {"samples": [1.0, 2.0], "number": 1}
     with pytest.raises(NotImplementedError, match="has no backward"):
         asv_steps.Times().setup("autoencoder/none/none", "backward")
-    monkeypatch.setattr(cases.bench, "sample", lambda variant, metric: [])
     with pytest.raises(NotImplementedError, match="has no state_bytes"):
         asv_exact.Bytes().setup("autoencoder/none/none", "state_bytes")
+    assert asked == [*cases.TIMES, *cases.COUNTED]
 
 
 def test_editing_a_suite_voids_no_results_and_nothing_is_collected_by_accident(project):
