@@ -20,7 +20,7 @@ from bench.report import cells, document, markdown, seed, terminal
 
 FAILED, NOTHING = 3, 4
 # Options that name a file to be written.
-FILES = ("json", "markdown", "html", "lprof")
+FILES = ("json", "markdown", "html", "lprof", "output")
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,3 +6,9 @@ from __future__ import annotations
 def one_line(text: str) -> str:
     """Returns a text on one line without what moves the cursor, turns the writing direction or cannot be encoded."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def cut(text: str, longest: int) -> str:
+    """Returns a text on one line, with an ellipsis at its end where it was longer than so many characters."""
+    flat = one_line(text)
+    return flat if len(flat) <= longest else flat[: longest - 1] + "…"

@@ -1,7 +1,23 @@
 from __future__ import annotations
 
-import pytest
+import contextlib
+import copy
+import json
+import pickle
+import subprocess
+import sys
+import warnings
 
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.errors import StepbenchError
+from bench.report import pull_request
+from bench.report.comparison import document
+from bench.report.profile import difference
+from tests.bench.report.comparison.test_golden import mixed
+from tests.bench.report.test_pull_request import changed
 from tests.tools.conftest import EXAMPLE
 
 
@@ -39,3 +55,96 @@ def test_records_that_are_not_there_are_said_so(stepbench):
     code, _, err = stepbench("report", "no/such/path")
     assert code == 2
     assert "no/such/path does not exist" in err
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    """The file of a comparison, and what it says."""
+    path = tmp_path / "comparison.json"
+    path.write_text(document.render(mixed()))
+    return path, json.loads(path.read_text())
+
+
+def test_a_comparison_becomes_the_comment_on_a_pull_request(stepbench, comparison, tmp_path):
+    path, _ = comparison
+    code, out, err = stepbench("report", "--pull-request", path)
+    assert (code, err) == (0, "")
+    assert out.startswith("<!-- stepbench -->\n**🔴 SLOWER: 1 variant of 8; slow/eva/none: step +2.1 %")
+    diff_path = tmp_path / "diff.json"
+    diff_path.write_text(difference.document(changed()))
+    code, silent, _ = stepbench(
+        "report", "--pull-request", path, diff_path, "--output", "comment.md", "--markdown", "again.md"
+    )
+    assert (code, silent) == (0, "")
+    comment = (tmp_path / "comment.md").read_text()
+    assert comment == (tmp_path / "again.md").read_text()
+    assert "new line 50, x = F.dropout(x, 0.1)" in comment
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"schema": 1, "kind": "comparison", "run": NaN}', "holds NaN"), (b"[" * 100_000, "nested too deeply"),
+        (b'{"kind": "comparison", "kind": "x"}', "the name 'kind' stands twice"), (pickle.dumps({"a": 1}), "a pickle"),
+        (b'["' + b"x" * (10 << 20) + b'"]', "a text of 10,485,760 characters"), (b"", "no JSON"),
+        (b'{"schema": 1, "kind": "comparison"}', "missing required field"), (b"[]", "a document of kind None"),
+        (b'{"schema": 1, "kind": "report"}', "a document of kind 'report'"), (b"\xff", "no UTF-8"),
+        (b'{"schema": 1, "kind": "profile-diff"}', "no document of profiles"),
+        (b'{"schema": 1, "kind": "profile-diff", "profiles": []}', "a document of kind 'profile-diff'"),
+    ],
+)  # fmt: skip
+def test_a_hostile_file_is_one_line_and_no_comment(stepbench, tmp_path, comparison, content, says):
+    (tmp_path / "bad.json").write_bytes(content)
+    code, out, err = stepbench("report", "--pull-request", comparison[0], "bad.json", "--output", "comment.md")
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.startswith("error: bad.json: ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "comment.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--pull-request"], "give the file of a comparison"), (["--output", "x.md"], "belongs to --pull-request"),
+        (["--pull-request", "missing.json"], "there is no such file"), (["--pull-request", "."], "is no regular file"),
+        (["--pull-request", "comparison.json", "--output", "no/x.md"], "No such file or directory"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_of_the_comment_is_one_line(stepbench, comparison, arguments, says):
+    code, out, err = stepbench("report", *arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.sampled_from(["", "step", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["step", "a"]), inner, max_size=3),
+    max_leaves=6,
+)
+DIFFERENCE = json.loads(difference.document(changed()))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(data=st.data(), value=anything)
+def test_profiles_changed_anywhere_to_anything_are_refused_or_compared(tmp_path, data, value):
+    from stepbench.report import _difference
+
+    content = copy.deepcopy(DIFFERENCE)
+    place = content["profiles"]
+    for _ in range(data.draw(st.integers(0, 6))):
+        keys = list(place) if isinstance(place, dict) else range(len(place))
+        inner = [key for key in keys if isinstance(place[key], (dict, list)) and place[key]]
+        place = place[data.draw(st.sampled_from(inner))] if inner else place
+    place[data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))] = value
+    path = tmp_path / "diff.json"
+    path.write_text(json.dumps(content))
+    with contextlib.suppress(StepbenchError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        pull_request.render([mixed()], [_difference(path)])
+
+
+def test_no_torch_is_needed_for_a_report():
+    code = "import sys, stepbench.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,17 +7,14 @@ from typing import Any
 import msgspec
 
 from bench.analyze.comparison import ComparedVariant, Report
-
-# History (raise the number when a field changes its name or meaning):
-#   1  first schema
-SCHEMA = 1
+from bench.store.comparisons import COMPARISON_SCHEMA, KIND
 
 
 def render(report: Report) -> str:
     """Returns `{"schema", "kind": "comparison", ...}` as indented JSON; times in seconds, sizes in bytes."""
     content = {
-        "schema": SCHEMA,
-        "kind": "comparison",
+        "schema": COMPARISON_SCHEMA,
+        "kind": KIND,
         "run": report.run,
         "rule": report.rule,
         "variants": [_variant(item) for item in report.variants],

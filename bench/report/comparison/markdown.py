@@ -10,7 +10,7 @@ from bench.report.comparison import words
 from bench.report.footnotes import footnotes
 from bench.report.markdown import escape
 
-_SIGNS: dict[Word, str] = {"slower": "🔴", "faster": "🟢", "equivalent": "⚪", "inconclusive": "🟡"}
+SIGNS: dict[Word, str] = {"slower": "🔴", "faster": "🟢", "equivalent": "⚪", "inconclusive": "🟡"}
 
 
 def render(report: Report) -> str:
@@ -21,7 +21,7 @@ def render(report: Report) -> str:
     marked = dict(zip((id(item) for item in items), marks.marks, strict=True))
     changed = [item for item in items if _changed(item)]
     rest = [item for item in items if not _changed(item)]
-    lines = [f"**{_SIGNS[line.word]} {escape(line.text)}**", ""]
+    lines = [f"**{SIGNS[line.word]} {escape(line.text)}**", ""]
     if changed:
         lines += [*_table(changed, marked), ""]
     if rest:
@@ -41,24 +41,31 @@ def _changed(item: ComparedVariant) -> bool:
 
 
 def _table(items: Sequence[ComparedVariant], marked: dict[int, tuple[int, ...]]) -> list[str]:
+    return [*head(), *(row(item, marked[id(item)]) for item in items)]
+
+
+def head() -> list[str]:
+    """Returns the two lines that a table of variants begins with."""
     heads = ["variant", *words.COLUMNS, "sees", "n"]
-    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
-    for item in items:
-        numbers = marked[id(item)]
-        name = f"`{item.duet.variant}`" + (f" <sup>{', '.join(map(str, numbers))}</sup>" if numbers else "")
+    return [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
+
+
+def row(item: ComparedVariant, numbers: Sequence[int], details: Sequence[str] | None = None) -> str:
+    """Returns the line of one variant, with the numbers of its notes; below its name stand details, all by default."""
+    name = f"`{item.duet.variant}`" + (f" <sup>{', '.join(map(str, numbers))}</sup>" if numbers else "")
+    if details is None:
         details = [*words.facts(item), *words.notes(item), *filter(None, [words.status(item)])]
-        cells = [
-            "<br>".join([name, *map(escape, details)]),
-            *(_cell(words.row(item, metric)) for metric in words.COLUMNS),
-            words.detectable(item.rows[0].verdict) if item.rows else "",
-            words.replicates(item),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    cells = [
+        "<br>".join([name, *map(escape, details)]),
+        *(_cell(words.row(item, metric)) for metric in words.COLUMNS),
+        words.detectable(item.rows[0].verdict) if item.rows else "",
+        words.replicates(item),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _cell(judged: Judged | None) -> str:
     if judged is None:
         return ""
     verdict = judged.verdict
-    return f"{_SIGNS[verdict.word]} {verdict.word} {words.change(verdict)}<br>{words.interval(verdict)}"
+    return f"{SIGNS[verdict.word]} {verdict.word} {words.change(verdict)}<br>{words.interval(verdict)}"

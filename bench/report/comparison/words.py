@@ -103,7 +103,7 @@ def headline(report: Report) -> Headline:
             variants = len({str(hit.duet.variant) for hit, _ in hits})
             more = f", and {len(hits) - 1} more rows" if len(hits) > 1 else ""
             text = (
-                f"{word.upper()}: {_some(variants, 'variant')} of {len(report.variants)}; "
+                f"{word.upper()}: {some(variants, 'variant')} of {len(report.variants)}; "
                 f"{item.duet.variant}: {judged.metric} {change(judged.verdict)} ({interval(judged.verdict)}){more}"
             )
             return Headline(word, text)
@@ -120,7 +120,7 @@ def headline(report: Report) -> Headline:
             f"{seen}",
         )
     margin = f"{100 * report.rule.margin:g} %"
-    return Headline("equivalent", f"EQUIVALENT: the steps of all {_some(len(steps), 'variant')} are within {margin}")
+    return Headline("equivalent", f"EQUIVALENT: the steps of all {some(len(steps), 'variant')} are within {margin}")
 
 
 TURNS: dict[Turns, str] = {
@@ -143,7 +143,7 @@ def heading(report: Report) -> list[str]:
             f"torch {environment.torch}, Python {environment.python}, stepbench {environment.stepbench}; "
             f"OMP_WAIT_POLICY={environment.wait_policy}; data {run.data}, seed {run.seed}"
         ),
-        f"{_isolation(report)}; {_some(run.workers, 'worker')}, at most {run.budget_s:g} s a variant",
+        f"{method(report)}; {some(run.workers, 'worker')}, at most {run.budget_s:g} s a variant",
         *(
             f"{side.side} ran with packages of its own: {', '.join(side.packages)}"
             for side in (run.base, run.head)
@@ -196,7 +196,8 @@ def reproduce(report: Report) -> str:
     return shlex.join(words)
 
 
-def _isolation(report: Report) -> str:
+def method(report: Report) -> str:
+    """Returns how the versions were kept apart and took their turns."""
     taken: dict[tuple[str, str | None], set[Turns]] = {}
     for item in report.variants:
         if item.rows:
@@ -221,5 +222,6 @@ def _value(fact: Fact, value: float | None) -> str:
     return f"{value:,.10g} {unit}".strip()
 
 
-def _some(count: int, noun: str) -> str:
+def some(count: int, noun: str) -> str:
+    """Returns a count with its noun."""
     return f"{count} {noun}{'s' if count != 1 else ''}"

@@ -15,7 +15,7 @@ from bench.analyze.history import Change, Group, History, Series
 from bench.data.metric import METRICS
 from bench.report import cells, units
 from bench.report.comparison.words import percent
-from bench.report.plain import one_line
+from bench.report.plain import cut, one_line
 
 ABSENT = "—"
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -57,12 +57,7 @@ def title(history: History) -> str:
 
 def name(series: Series) -> str:
     """Returns the name of a series' variant, cut where another tool's is very long."""
-    return _cut(series.name, LONGEST)
-
-
-def _cut(text: str, longest: int) -> str:
-    flat = one_line(text)
-    return flat if len(flat) <= longest else flat[: longest - 1] + "…"
+    return cut(series.name, LONGEST)
 
 
 def sentence(series: Series, change: Change) -> str:
@@ -111,7 +106,7 @@ def value(series: Series, number: float) -> str:
     """Returns a value with its unit."""
     metric = METRICS[series.metric]
     if metric.name == "tracked":
-        unit = _cut((series.origin and series.origin.unit) or "", LONGEST_UNIT)
+        unit = cut((series.origin and series.origin.unit) or "", LONGEST_UNIT)
         return f"{number:,.6g} {unit}".strip()
     return _WRITTEN[metric.unit](number)
 
