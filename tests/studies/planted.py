@@ -1,0 +1,81 @@
+"""Twelve commits, one of which makes `optimize` a tenth slower: is it found, and named?
+
+A repository is made, each of its commits is measured as `stepbench measure` would in a nightly job, and the records go
+to `stepbench history --bisect`. Ends with 1 where the history has no change of `optimize` that holds the culprit, or
+the search names another commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.repositories import Repository
+from tests.tools.test_compare import PLUGIN, PYPROJECT
+
+COMMITS = 12
+# Rounds of small operations in a step of the optimizer: some milliseconds, and a tenth more.
+ROUNDS, SLOWER = 200, 220
+OPTIMIZER = """
+import torch
+
+class Descent(torch.optim.SGD):
+    @torch.no_grad()
+    def step(self, closure=None):
+        for _ in range({rounds}):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.sub_(parameter.grad, alpha=group["lr"] / {rounds})
+"""
+VARIANT = "net/descent/none@batch=8"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--culprit", type=int, default=7, help="which commit is slower")
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds to measure a commit")
+    parser.add_argument("--workers", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        repo = Repository(
+            Path(folder) / "repo",
+            {
+                "pyproject.toml": PYPROJECT,
+                "toys/__init__.py": "",
+                "toys/plugin.py": PLUGIN.replace("{name}", "descent"),
+            },
+        )
+        names = []
+        for number in range(COMMITS):
+            rounds = SLOWER if number >= options.culprit else ROUNDS
+            repo.write({"toys/optimizer.py": OPTIMIZER.format(rounds=rounds), "README": str(number)})
+            names.append(repo.commit(f"change {number}"))
+        records = Path(folder) / "records"
+        for name in names:
+            repo.git("checkout", "-q", name)
+            stepbench(repo, "measure", VARIANT, "--plugin", "toys/plugin.py", "--results", str(records),
+                      "--budget", str(options.budget), "--workers", str(options.workers))  # fmt: skip
+            print(f"measured {name[:10]}", flush=True)
+        repo.git("checkout", "-q", "main")
+        said = stepbench(repo, "history", "--results", str(records), "--metric", "optimize", "--bisect")
+    print(said)
+    culprit = names[options.culprit][:10]
+    return int(re.search(rf"it is {culprit}, 'change {options.culprit}'", said) is None)
+
+
+def stepbench(repo: Repository, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(repo.path), "COLUMNS": "120", "PYTHONDONTWRITEBYTECODE": "1"}
+    call = [sys.executable, "-m", "stepbench", *arguments]
+    done = subprocess.run(call, cwd=repo.path, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in {0, 1}:
+        sys.exit(f"{' '.join(arguments)}: {done.stderr or done.stdout}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
