@@ -108,7 +108,7 @@ def command(model: str, **given: Any) -> int:
     output.check(given)
     if given["seeds"] < 1:
         raise InvalidOption(f"--seeds {given['seeds']}: must be 1 or more")
-    folder = _folder(given["out"] or f"quantized/{model}-{given['flow']}")
+    folder = Path(given["out"] or f"quantized/{model}-{given['flow']}")
     trails: dict[int, Trail] = {}
     interrupted = False
     with _explained():
@@ -136,6 +136,7 @@ def _run(part: Part, folder: Path, given: dict[str, Any], trails: dict[int, Trai
     from .quantize_jobs import jobs
 
     job = jobs(part, given)
+    _check(folder, given["out"])
     torch.set_num_threads(given["threads"])
     with progress.bar(None) as show:
         for number, seed in enumerate(range(given["seed"], given["seed"] + given["seeds"])):
@@ -197,14 +198,14 @@ def _explained() -> Iterator[None]:
         raise
 
 
-def _folder(given: str) -> Path:
-    path = Path(given)
+def _check(folder: Path, given: str | None) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path):
-            return path
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise ResultsUnwritable(f"--out {given}: {error.strerror}; give a folder that can be written") from error
+        name = "--out" if given is not None else "without --out"
+        raise ResultsUnwritable(f"{name} {folder}: {error.strerror}; give a folder that can be written") from error
 
 
 def _again(context: click.Context) -> str:

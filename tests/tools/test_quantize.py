@@ -246,6 +246,11 @@ def test_bad_input_is_one_line_exit_code_2_and_loses_nothing(quantize, files, ar
         assert path.read_bytes() == content
 
 
+def test_an_unknown_flow_leaves_no_folder_behind(quantize, tmp_path):
+    assert quantize(flow="../../kbit-8")[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.py"]
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [
