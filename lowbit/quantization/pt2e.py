@@ -183,7 +183,18 @@ def _norms(graph_module: fx.GraphModule) -> list[tuple[Any, ...]]:
 def _convert(module: nn.Module) -> nn.Module:
     assert isinstance(module, Exported)
     with _quiet(), explained("PT2E cannot convert the model", _REMEDY):
-        return Exported(_torchao("quantize_pt2e").convert_pt2e(module.graph_module)).eval()
+        graph_module = _torchao("quantize_pt2e").convert_pt2e(module.graph_module)
+    _forget_unread(graph_module)
+    return Exported(graph_module).eval()
+
+
+def _forget_unread(graph_module: fx.GraphModule) -> None:
+    """Drops the tensors that the graph does not read: torchao keeps each float weight beside its integers."""
+    read = {node.target for node in graph_module.graph.nodes if node.op == "get_attr"}
+    kept = [graph_module.named_parameters(remove_duplicate=False), graph_module.named_buffers(remove_duplicate=False)]
+    for name in {name for named in kept for name, _ in named} - read:
+        path, _, last = name.rpartition(".")
+        delattr(graph_module.get_submodule(path), last)
 
 
 def _configuration(*, trains: bool, is_dynamic: bool) -> Any:

@@ -94,7 +94,9 @@ def qat_qconfig(engine: str, *, per_tensor: bool) -> Any:
     """Returns fake-quantizers as `engine` had them at first, in version 0: those of version 1 train another model.
 
     The fused ones round by max(|min| / 2^(b-1), |max| / (2^(b-1) - 1)), and `convert` by max(|min|, |max|) /
-    ((2^b - 1) / 2) (pytorch#88800). The plain ones and `convert` ask one observer.
+    ((2^b - 1) / 2) (pytorch#88800). The plain ones and `convert` ask one observer. What is left of the difference: on
+    x86 and fbgemm activations are trained with codes up to 127, but the kernels clamp them at 255, so a value beyond
+    the range that was learned is cut in training only.
     """
     ao = eager()
     activation = ao.get_default_qat_qconfig(engine, version=0).activation
