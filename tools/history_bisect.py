@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from bench.analyze.history import History, Series
+from bench.analyze.series import History, Series
 from bench.analyze.verdict import Rule, Verdict
 from bench.data.metric import METRICS
 from bench.errors import NothingMeasured, StepbenchError

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from bench.analyze.history import Change, Group, History, Series
+from bench.analyze.series import Change, Group, History, Series
 from bench.report.history import words
 
 # History (raise the number when a field changes its name or meaning):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.analyze.history import Group, History
+from bench.analyze.series import Group, History
 from bench.report.history import words
 from bench.report.markdown import cell, escape, in_html
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from bench.analyze.history import History, Point, Series
+from bench.analyze.series import History, Point, Series
 from bench.report.history import words
 from bench.report.plain import one_line
 

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bench.analyze.history import Group, History
+from bench.analyze.series import Group, History
 from bench.report.history import words
 from bench.report.layout import to_string
 

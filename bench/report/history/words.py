@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench.analyze.changepoint import FEWEST
-from bench.analyze.history import Change, Group, History, Series
+from bench.analyze.series import Change, Group, History, Series
 from bench.data.metric import METRICS
 from bench.report import cells, units
 from bench.report.comparison.words import percent
