@@ -17,6 +17,9 @@ from bench.data.record import Record
 from bench.errors import InvalidRecord, ResultsUnwritable
 from bench.store.codec import decode, encode
 
+# No file system takes names of more than 255 bytes.
+LONGEST_NAME = 100
+
 
 @dataclass(frozen=True)
 class DamagedLine:
@@ -87,13 +90,18 @@ class RecordFile:
 
     def _open(self, record: Record) -> int:
         environment = record.environment
-        folder = self._folder / (re.sub(r"[^A-Za-z0-9._-]", "_", environment.host).lstrip(".") or "host")
+        folder = self._folder / (_safe(environment.host) or "host")
         _make(folder)
-        commit = (environment.commit or "nocommit")[:8]
+        commit = _safe((environment.commit or "nocommit")[:8])
         self.path = folder / f"{commit}-{self._created}-{self._run}.jsonl"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
         _sync(folder)
         return descriptor
+
+
+def _safe(name: str) -> str:
+    """Returns a part of a file's name that leads nowhere else; names may come from other tools' files."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[:LONGEST_NAME]
 
 
 def _write(descriptor: int, line: bytes) -> None:

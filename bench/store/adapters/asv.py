@@ -75,7 +75,7 @@ def convert(content: dict[str, Any], *, file: str, sha256: str, benchmarks: dict
             found = [(None, Side(benchmark=name, rest={"row": row}, unmapped=str(error)))]
         records += [record for record, _ in found if record is not None]
         sides += [side for _, side in found]
-    held = {"results", "result_columns", "commit_hash", "version"}
+    held = {"results", "result_columns", "version"}
     return Ingested(
         tool=TOOL,
         file=file,
@@ -161,7 +161,7 @@ def _environment(content: dict[str, Any]) -> Environment:
     threads, cores = text(settings.get("OMP_NUM_THREADS")), text(machine.get("num_cpu"))
     return Environment(
         host=text(machine.get("machine")) or UNKNOWN,
-        commit=text(content["commit_hash"]) or None,
+        commit=foreign.commit(content["commit_hash"]),
         dirty=False,
         python=text(content.get("python")) or UNKNOWN,
         torch=text(needs.get("torch")) or UNKNOWN,

@@ -21,6 +21,7 @@ from bench.errors import InvalidVariant, StepbenchError, UnknownName
 NO_PROTOCOL = 0
 UNKNOWN = "unknown"
 LONGEST_NAME = 48
+_COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 # No step of anything takes longer than this: a year, in seconds.
 LONGEST_S = 3.2e7
 
@@ -62,6 +63,11 @@ class Ingested:
 def mapping(value: Any) -> dict[str, Any]:
     """Returns a value of a file if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def commit(value: Any) -> str | None:
+    """Returns the name of a commit, None for anything else."""
+    return value if isinstance(value, str) and _COMMIT.match(value) else None
 
 
 def protocol(tool: str) -> Protocol:

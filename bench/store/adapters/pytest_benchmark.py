@@ -114,7 +114,7 @@ def _environment(machine: dict[str, Any], commit: dict[str, Any]) -> Environment
     cores = cpu.get("count")
     return Environment(
         host=_text(machine.get("node")) or UNKNOWN,
-        commit=_text(commit.get("id")) or None,
+        commit=foreign.commit(commit.get("id")),
         dirty=bool(commit.get("dirty")),
         python=_text(machine.get("python_version")) or UNKNOWN,
         torch=UNKNOWN,

@@ -216,6 +216,19 @@ def test_stored_records_read_back_and_a_second_time_changes_nothing(tmp_path):
         assert all(json.loads(line) for line in side.read_text().splitlines())
 
 
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "..", "\\x", "a\nb", "x" * 5000])
+def test_no_name_in_a_file_leads_out_of_the_results_folder(tmp_path, name):
+    def plant(content):
+        content["commit_hash"] = content["env_name"] = content["params"]["machine"] = name
+
+    folder = tmp_path / "below/results"
+    found = ingest.read(changed(tmp_path, plant))
+    ingest.store(folder, found, ingest.known(folder))
+    assert {path.parent.parent for path in tmp_path.rglob("*.jsonl")} == {folder}
+    assert found.records[0].environment.commit is None
+    assert found.rest["commit_hash"] == name
+
+
 def test_a_run_that_was_cut_off_is_written_anew(tmp_path):
     there = ingest.known(tmp_path)
     ingest.store(tmp_path, ingest.read(ASV), there)
