@@ -132,21 +132,36 @@ def _eva(registry: Registry) -> None:
         """Eva with all state in fp32."""
         from lowbit.optimizers.eva import Eva
 
-        return Eva(module, **same)
+        return Eva(_takes_eva(module), **same)
 
     @registry.optimizer("eva-8bit")
     def eva_8bit(module: torch.nn.Module) -> torch.optim.Optimizer:
         """Eva with statistics and momentum stored in 8 bits."""
         from lowbit.optimizers.eva_8bit import Eva8bit
 
-        return Eva8bit(module, **same)
+        return Eva8bit(_takes_eva(module), **same)
 
     @registry.optimizer("eva-8bit-cpu")
     def eva_8bit_cpu(module: torch.nn.Module) -> torch.optim.Optimizer:
         """Eva in 8 bits, its statistics kept and quantized on the host."""
         from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
 
-        return Eva8bitCPU(module, **same)
+        return Eva8bitCPU(_takes_eva(module), **same)
+
+
+def _takes_eva(module: torch.nn.Module) -> torch.nn.Module:
+    """Returns a module whose layers Eva can see; raises StepbenchError for one that it would train as SGD does."""
+    from lowbit.optimizers.eva_layers import find_layers
+
+    quantized = any(
+        hasattr(child, "quantizes_weight") or hasattr(child, "weight_fake_quant") for child in module.modules()
+    )
+    if quantized or not find_layers(module, ()):
+        raise StepbenchError(
+            "Eva would be plain SGD here: its hooks are on layers of class Linear and Conv2d, and in this model "
+            "quantized ones stand in their place; choose sgd or adamw"
+        )
+    return module
 
 
 def _quantizations(registry: Registry) -> None:

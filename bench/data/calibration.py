@@ -15,9 +15,9 @@ class Trial:
 
     `extra` is how much of the extra work each step of head does, in units of work; `effect` the relative change of the
     step, or of the phase `of`, that so much work was set to cost. `busy` says whether other work, such as a second
-    trial, kept another core busy. `budget_s` is how long it might have taken: with identical code it takes all of that, else it ends with a
-    verdict on `of`. `seconds` is when each replicate ended, since the first began; `log_ratios` holds a value for each
-    replicate by metric, and `head_first` who was built first.
+    trial, kept another core busy. `budget_s` is how long it might have taken: with identical code it takes all of
+    that, else it ends with a verdict on `of`. `seconds` is when each replicate ended, since the first began;
+    `log_ratios` holds a value for each replicate by metric, and `head_first` who was built first.
     """
 
     schema: int = TRIAL_SCHEMA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any, cast
 
@@ -21,7 +22,9 @@ def compile_(module: torch.nn.Module, inputs: Any, *, trains: bool) -> torch.nn.
     if not trains:
         from torch._inductor import config
 
-        with config.patch(freezing=True), torch.no_grad():
+        with config.patch(freezing=True), torch.no_grad(), warnings.catch_warnings():
+            # Inductor copies the zero points of quantized linear layers by it.
+            warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
             made(inputs)
     return made
 

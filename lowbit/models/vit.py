@@ -95,7 +95,7 @@ class ViT(nn.Module):
         """Classifies pictures of shape [batch, 3, 32, 32]."""
         patches = F.unfold(pictures, self.patch, stride=self.patch).transpose(1, 2)
         tokens = self.to_tokens(patches)
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = self.drop(tokens + self.positions)
         for block in self.blocks:
             tokens = block(tokens)

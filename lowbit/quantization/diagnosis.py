@@ -210,7 +210,7 @@ def not_smaller(before: Stored, after: Stored) -> Finding | None:
     if after.integers <= before.integers:
         why = "no weight is stored as integers; choose a flow that converts the layers that this model has"
     elif after.floats > SMALLER * before.floats and after.integers > before.integers + (before.floats // 5):
-        why = "the float weights are kept beside the integers; compile with freezing, which drops them, to deploy it"
+        why = "the float weights are kept beside the integers; drop what the graph no longer reads"
     else:
         part = 100 * (after.integers - before.integers) / max(before.whole // 4, 1)
         why = f"only {part:.0f} % of the weights are integers; choose a flow that converts the other layers too"

@@ -6,15 +6,17 @@ import sys
 import pytest
 import torch
 
+from bench.data.metric import PHASES
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
-from bench.errors import InvalidData
-from bench.plugin import Registry
+from bench.errors import InvalidData, StepbenchError
+from bench.plugin import Coverage, Registry
 from bench.run.build import build, close, open_data
 from bench.run.exact import exact
 from lowbit.data.synthetic import sample
 from lowbit.optimizers import blockwise
 from lowbit.plugin import LR, MOMENTUM, WEIGHT_DECAY, register
+from lowbit.quantization.flows import NAMES
 
 
 @pytest.fixture
@@ -101,3 +103,40 @@ def test_counters_are_the_same_in_a_fresh_process_and_in_a_used_one(registry, op
             blockwise._decoding_pairs.cache_clear()
         counters.append(exact(registry, variant, protocol, sample).counters)
     assert counters[0] == counters[1]
+
+
+@pytest.mark.parametrize("flow", ["kbit-8", "eager-qat-x86"])
+def test_eva_is_no_name_for_sgd_on_quantized_layers(registry, flow):
+    variant = Variant(model="autoencoder", optimizer="eva", quantization=flow)
+    with pytest.raises(StepbenchError, match="Eva would be plain SGD here"):
+        build(registry, variant, data=sample, seed=0)
+
+
+def test_every_listed_flow_is_registered_with_what_it_is(registry):
+    parts = {part.name: part for part in registry.parts("quantization")}
+    assert {listed.name for listed in NAMES} == set(parts)
+    assert all(part.summary and part.options["slower"] and part.options["coverage"] for part in parts.values())
+    assert parts["fx-static-x86"].options["phases"] == ("forward",)
+    assert parts["kbit-4"].options["phases"] == PHASES
+
+
+@pytest.mark.parametrize(
+    ("variant", "says"),
+    [
+        ("autoencoder/none/fx-static-x86-qint8", "0 of 8 layers quantized: no engine has kernels"),
+        ("vit/none/eager-static-x86", "ViT in eager mode on x86 fails"),
+    ],
+)
+def test_what_a_flow_cannot_do_is_one_line(registry, variant, says):
+    with pytest.raises(StepbenchError, match=says) as caught:
+        build(registry, Variant.parse(variant), data=sample, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flow_quantizes_what_is_deployed_and_what_is_trained(registry):
+    deployed = build(registry, Variant.parse("autoencoder/none/kbit-8@batch=2"), data=sample, seed=0)
+    trained = build(registry, Variant.parse("autoencoder/sgd/kbit-8@batch=2"), data=sample, seed=0)
+    assert deployed.coverage == trained.coverage == Coverage(quantized=6, eligible=8, cause=deployed.coverage.cause)
+    assert "Linear" in deployed.coverage.cause
+    trained.run(0)
+    assert not deployed.run(0).requires_grad
