@@ -43,6 +43,8 @@ class Search:
     def __init__(self, folder: Path, series: Series, ratio: float, given: dict[str, Any]) -> None:
         self.folder = folder
         self.series = series
+        # Side by side, the wall's time is known as well as that of the CPU.
+        self.metric = series.metric.removesuffix(".cpu")
         self.ratio = ratio
         self.given = given
         self._answers: dict[tuple[str, str], Asked] = {}
@@ -70,7 +72,6 @@ class Search:
         return found
 
     def _once(self, base: str, head: str, rule: Rule, given: dict[str, Any]) -> Asked:
-        metric = self.series.metric
         report, interrupted = comparing.compared(
             self.folder,
             (
@@ -80,12 +81,12 @@ class Search:
             lambda registry: select(registry, [str(self.series.variant)], None, {}),
             rule,
             given,
-            metric=metric,
+            metric=self.metric,
         )
         if interrupted:
             raise KeyboardInterrupt
         (item,) = report.variants
-        verdict = next((row.verdict for row in item.rows if row.metric == metric), None)
+        verdict = next((row.verdict for row in item.rows if row.metric == self.metric), None)
         if verdict is None:
             return Asked(answer="broken", reason=item.duet.failure or f"{item.duet.status} there")
         if not verdict.stands:
@@ -159,7 +160,7 @@ def narrowed(search: Search, good: str, line: list[str], hints: list[int]) -> in
         why = one_line(asked.reason) or "both cost the same"
         click.echo(f"{named[:10]} is the only one left, but it does not show beside {before[:10]}: {why}")
         return INCONCLUSIVE
-    size = f"{search.series.metric} {written(asked.verdict)} ({interval(asked.verdict)})"
+    size = f"{search.metric} {written(asked.verdict)} ({interval(asked.verdict)})"
     subject = one_line(commits.subject(search.folder, named))
     click.echo(f"it is {named[:10]}, {subject!r}: {search.series.variant} {size}")
     return REGRESSION if asked.verdict.word == "slower" else 0

@@ -40,29 +40,31 @@ def main() -> int:
     parser.add_argument("--culprit", type=int, default=7, help="which commit is slower")
     parser.add_argument("--budget", type=float, default=10.0, help="seconds to measure a commit")
     parser.add_argument("--workers", type=int, default=5)
+    parser.add_argument("--metric", default="optimize", help="or optimize.cpu, where other processes are busy")
+    parser.add_argument("--keep", metavar="PATH", help="an empty folder for repository and records, which stay there")
     options = parser.parse_args()
+    if options.keep:
+        return tried(Path(options.keep), options)
     with tempfile.TemporaryDirectory() as folder:
-        repo = Repository(
-            Path(folder) / "repo",
-            {
-                "pyproject.toml": PYPROJECT,
-                "toys/__init__.py": "",
-                "toys/plugin.py": PLUGIN.replace("{name}", "descent"),
-            },
-        )
-        names = []
-        for number in range(COMMITS):
-            rounds = SLOWER if number >= options.culprit else ROUNDS
-            repo.write({"toys/optimizer.py": OPTIMIZER.format(rounds=rounds), "README": str(number)})
-            names.append(repo.commit(f"change {number}"))
-        records = Path(folder) / "records"
-        for name in names:
-            repo.git("checkout", "-q", name)
-            stepbench(repo, "measure", VARIANT, "--plugin", "toys/plugin.py", "--results", str(records),
-                      "--budget", str(options.budget), "--workers", str(options.workers))  # fmt: skip
-            print(f"measured {name[:10]}", flush=True)
-        repo.git("checkout", "-q", "main")
-        said = stepbench(repo, "history", "--results", str(records), "--metric", "optimize", "--bisect")
+        return tried(Path(folder), options)
+
+
+def tried(folder: Path, options: argparse.Namespace) -> int:
+    plugin = PLUGIN.replace("{name}", "descent")
+    files = {"pyproject.toml": PYPROJECT, "toys/__init__.py": "", "toys/plugin.py": plugin}
+    repo, names = Repository(folder / "repo", files), []
+    for number in range(COMMITS):
+        rounds = SLOWER if number >= options.culprit else ROUNDS
+        repo.write({"toys/optimizer.py": OPTIMIZER.format(rounds=rounds), "README": str(number)})
+        names.append(repo.commit(f"change {number}"))
+    records = folder / "records"
+    for name in names:
+        repo.git("checkout", "-q", name)
+        settings = ("--budget", str(options.budget), "--workers", str(options.workers), "--results", str(records))
+        stepbench(repo, "measure", VARIANT, "--plugin", "toys/plugin.py", *settings)
+        print(f"measured {name[:10]}", flush=True)
+    repo.git("checkout", "-q", "main")
+    said = stepbench(repo, "history", "--results", str(records), "--metric", options.metric, "--bisect")
     print(said)
     culprit = names[options.culprit][:10]
     return int(re.search(rf"it is {culprit}, 'change {options.culprit}'", said) is None)
@@ -73,7 +75,8 @@ def stepbench(repo: Repository, *arguments: str) -> str:
     call = [sys.executable, "-m", "stepbench", *arguments]
     done = subprocess.run(call, cwd=repo.path, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in {0, 1}:
-        sys.exit(f"{' '.join(arguments)}: {done.stderr or done.stdout}")
+        print(done.stdout)
+        sys.exit(done.stderr)
     return done.stdout
 
 
