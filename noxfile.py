@@ -118,7 +118,7 @@ def asv(session: nox.Session) -> None:
 @nox.session
 def suite(session: nox.Session) -> None:
     """Measure with pytest-benchmark: nox -s suite -- --benchmark-json=out.json, or -- --benchmark-disable."""
-    install(session, "suites")
+    install(session, "suite")
     session.run("pytest", "suites/pytest_steps", *session.posargs, env=ONE_THREAD)
 
 
