@@ -39,9 +39,9 @@ LIBRARIES = {
 ELSEWHERE = re.compile(r'(src|href)="https://[^"]*/([^/"]+)" integrity="[^"]*"')
 
 
-@pytest.fixture(scope="module")
-def libraries(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("libraries")
+@pytest.fixture
+def libraries(tmp_path):
+    folder = tmp_path / "libraries"
     shutil.copytree(ROOT / "tests/browser/asv_site", folder, dirs_exist_ok=True)
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed, which fetches the libraries of asv's pages")
@@ -53,21 +53,21 @@ def libraries(tmp_path_factory):
     return folder / "node_modules"
 
 
-@pytest.fixture(scope="module")
-def site(libraries, tmp_path_factory):
+@pytest.fixture
+def site(libraries, tmp_path):
     """The pages of eight commits, the fifth of which made every phase a fifth slower."""
-    tmp_path = tmp_path_factory.mktemp("site of 'asv'")
-    repo = Repository(tmp_path / "repo", {"README": "empty"})
+    home = tmp_path / "site of 'asv'"
+    repo = Repository(home / "repo", {"README": "empty"})
     commits = [repo.commit(f"commit {number}") for number in range(8)]
-    results = tmp_path / "results/asv"
+    results = home / "results/asv"
     for number, commit in enumerate(commits):
         write(results / "runner" / f"{commit[:8]}-virtualenv-py3.11.json", result(commit, number))
     write(results / "runner/machine.json", MACHINE | {"version": 1})
     write(results / "benchmarks.json", {NAME: BENCHMARK, "version": 2})
     config = json.loads(re.sub(r"^\s*//.*$", "", (ROOT / "asv.conf.json").read_text(), flags=re.MULTILINE))
-    write(tmp_path / "asv.conf.json", config | {"repo": str(repo.path)})
-    subprocess.run([sys.executable, "-m", "asv", "publish"], cwd=tmp_path, check=True, capture_output=True)
-    html = tmp_path / ".asv/html"
+    write(home / "asv.conf.json", config | {"repo": str(repo.path)})
+    subprocess.run([sys.executable, "-m", "asv", "publish"], cwd=home, check=True, capture_output=True)
+    html = home / ".asv/html"
     index = html / "index.html"
     text, count = ELSEWHERE.subn(lambda found: f'{found[1]}="libraries/{LIBRARIES[found[2]]}"', index.read_text())
     assert count == len(LIBRARIES)
@@ -136,11 +136,8 @@ def test_a_click_on_a_benchmark_shows_a_plot_whose_points_are_our_results(site, 
     if folder := os.environ.get("STEPBENCH_SCREENSHOTS"):
         browser.save_screenshot(f"{Path(folder)}/asv-site.png")
     assert [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]] == []
-
-
-def test_the_change_is_on_the_page_of_regressions(site, browser):
-    browser.get(f"{site[0]}#/regressions")
-    wait = WebDriverWait(browser, 20)
+    # And a step that asv has detected is on its page of regressions.
+    browser.get(f"{address}#/regressions")
     wait.until(
         lambda page: page.execute_script(
             "return [...document.querySelectorAll('#regressions-body tr')].map(row => row.innerText)"

@@ -50,42 +50,33 @@ def config():
     return json.loads(re.sub(r"^\s*//.*$", "", (ROOT / "asv.conf.json").read_text(), flags=re.MULTILINE))
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A repository with our suites, measured once; returns a function that calls asv, and its results folder."""
-    folder = tmp_path_factory.mktemp("asv")
-    repo = Repository(folder / "repo", {"README": "empty"})
+@pytest.fixture
+def project(tmp_path):
+    """A repository with our suites; returns a function that calls asv in it."""
+    repo = Repository(tmp_path / "repo", {"README": "empty"})
     shutil.copytree(ROOT / "suites", repo.path / "suites", ignore=shutil.ignore_patterns("__pycache__"))
     repo.write({"suites/catalog.py": CATALOG, "plugin.py": PLUGIN, "asv.conf.json": json.dumps(config())})
     commit = repo.commit()
     environment = os.environ | {
-        "HOME": str(folder), "OMP_NUM_THREADS": "1", "STEPBENCH_PLUGINS": str(repo.path / "plugin.py"),
+        "HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "STEPBENCH_PLUGINS": str(repo.path / "plugin.py"),
     }  # fmt: skip
 
-    def asv(*arguments, allowed=(0,)):
-        done = subprocess.run(
-            [sys.executable, "-m", "asv", *arguments],
-            cwd=repo.path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode in allowed, done.stdout + done.stderr
+    def run(*arguments, allowed=0):
+        start = ("-E", "existing:same", "--set-commit-hash", commit, "--machine", "here", "--record-samples")
+        command = [sys.executable, "-m", "asv", "run", *start, *arguments]
+        done = subprocess.run(command, cwd=repo.path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == allowed, done.stdout + done.stderr
         return done.stdout
 
-    asv("machine", "--yes", "--machine", "here")
-    asv.run = ("run", "-E", "existing:same", "--set-commit-hash", commit, "--machine", "here", "--record-samples")
-    selected = ("--bench", "track_phase.*step", "--bench", "track_bytes.*small.*state")
-    asv.said = asv(*asv.run, "--show-stderr", *selected, allowed=(2,))
-    asv.repo, asv.results = repo, repo.path / "results/asv"
-    return asv
-
-
-@pytest.fixture(scope="module")
-def stored(project):
-    (path,) = (project.results / "here").glob("*-existing-*.json")
-    return json.loads(path.read_text())
+    subprocess.run(
+        [sys.executable, "-m", "asv", "machine", "--yes", "--machine", "here"],
+        cwd=repo.path,
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    run.repo, run.results = repo, repo.path / "results/asv"
+    return run
 
 
 def row(stored, name, variant, metric):
@@ -96,27 +87,21 @@ def row(stored, name, variant, metric):
     return {column: value[index] if isinstance(value, list) else value for column, value in columns.items()}
 
 
-def test_times_are_stored_as_timings_with_our_samples(project, stored):
+def test_asv_stores_our_samples_as_timings_and_tells_what_failed_from_what_is_not_available(project):
+    said = project("--show-stderr", "--bench", "track_phase.*step", allowed=2)
+    (path,) = (project.results / "here").glob("*-existing-*.json")
+    stored = json.loads(path.read_text())
     found = row(stored, "asv_steps.Times.track_phase", "small/adamw/none", "step")
     assert len(found["samples"]) >= 2
     assert found["stats_repeat"] == len(found["samples"])
     assert found["stats_number"] == 1
     assert min(found["samples"]) <= found["result"] <= max(found["samples"])
-    assert (
-        json.loads((project.results / "benchmarks.json").read_text())["asv_steps.Times.track_phase"]["type"] == "time"
-    )
+    listed = json.loads((project.results / "benchmarks.json").read_text())
+    assert listed["asv_steps.Times.track_phase"]["type"] == "time"
 
-
-def test_what_is_counted_is_stored_as_a_number(stored):
-    # AdamW keeps two moments of each of 30,730 parameters, and a step count of each of the two tensors.
-    found = row(stored, "asv_exact.Bytes.track_bytes", "small/adamw/none", "state_bytes")
-    assert found["result"] == 2 * 4 * 30_730 + 2 * 4
-
-
-def test_what_is_not_available_is_skipped_and_what_fails_has_failed(project, stored):
     assert math.isnan(row(stored, "asv_steps.Times.track_phase", "absent/adamw/none", "step")["result"])
     assert row(stored, "asv_steps.Times.track_phase", "broken/adamw/none", "step")["result"] is None
-    assert "RuntimeError: there is no such model" in project.said
+    assert "RuntimeError: there is no such model" in said
 
 
 def test_a_phase_that_a_variant_does_not_have_is_not_available_and_what_it_has_is_measured_once(monkeypatch, tmp_path):
@@ -139,16 +124,19 @@ def test_a_phase_that_a_variant_does_not_have_is_not_available_and_what_it_has_i
 
 
 def test_editing_a_suite_voids_no_results_and_nothing_is_collected_by_accident(project):
-    before = json.loads((project.results / "benchmarks.json").read_text())
-    with (project.repo.path / "suites/asv_steps.py").open("a") as stream:
-        stream.write("\n\ndef more():\n    return 1\n")
+    def discovered():
+        project("--bench", "just-discover")
+        return json.loads((project.results / "benchmarks.json").read_text())
+
+    before = discovered()
+    assert set(before) == {*NAMES, "version"}
+    assert {before[name]["version"] for name in NAMES} == {cases.VERSION}
     text = (project.repo.path / "suites/asv_steps.py").read_text()
-    project.repo.write({"suites/asv_steps.py": text.replace('"number": 1}', '"number": 2 - 1}')})
-    project(*project.run, "--bench", "just-discover")
-    after = json.loads((project.results / "benchmarks.json").read_text())
-    assert set(after) == {*NAMES, "version"}
-    assert {after[name]["version"] for name in NAMES} == {cases.VERSION}
-    assert all(after[name]["version"] == before[name]["version"] for name in NAMES & set(before))
+    edited = text.replace('"number": 1}', '"number": 2 - 1}')
+    assert edited != text
+    project.repo.write({"suites/asv_steps.py": f"{edited}\n\ndef more():\n    return 1\n"})
+    after = discovered()
+    assert {name: after[name]["version"] for name in NAMES} == {name: before[name]["version"] for name in NAMES}
 
 
 def test_the_suites_ask_for_the_protocol_that_is_measured():

@@ -52,8 +52,8 @@ def test_rounds_are_our_samples_and_extra_info_says_what_they_are_of(tmp_path):
 
 
 def test_disabled_benchmarks_take_a_step_of_each_variant(tmp_path):
-    done = start("--benchmark-disable", "--set", "smoke", folder=tmp_path)
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    done = start("--benchmark-disable", "--set", "smoke", "-k", "sgd or eva/", folder=tmp_path)
+    assert "2 passed, 2 deselected" in done.stdout, done.stdout + done.stderr
 
 
 def test_without_a_set_the_smoke_test_has_every_variant_and_a_measurement_the_main_job(tmp_path):
