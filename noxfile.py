@@ -90,6 +90,13 @@ def calibrate(session: nox.Session) -> None:
 
 
 @nox.session
+def dorefa(session: nox.Session) -> None:
+    """Train with gradients of few bits, with and without shortcuts; runs that are stored are not repeated."""
+    install(session)
+    session.run("python", "tests/studies/dorefa_gradients.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
 def alternation(session: nox.Session) -> None:
     """Print how much pairs of steps scatter when two versions alternate by steps, by phases and in blocks."""
     install(session)

@@ -128,7 +128,9 @@ def outputs(module: nn.Module, inputs: torch.Tensor, layers: Iterable[str]) -> d
     def keep(name: str) -> Any:
         def hook(layer: nn.Module, _: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
-                found[name] = Output(values=output.detach(), rectified="ReLU" in type(layer).__name__)
+                # What a layer gives as bare integers, it says itself what they stand for.
+                values = layer.reals(output.detach()) if hasattr(layer, "reals") else output.detach()
+                found[name] = Output(values=values, rectified="ReLU" in type(layer).__name__)
 
         return hook
 

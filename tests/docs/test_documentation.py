@@ -45,7 +45,8 @@ def documented_commands():
     """Yields the arguments of every `stepbench` and `nox -s bench --` line in the documents."""
     for page in PAGES:
         for line in page.read_text().splitlines():
-            found = re.match(r"\s{4}(?:\.venv/bin/)?(?:nox -s bench -- |stepbench (?=measure|report|list|ingest|history))(.*)", line)
+            commands = "measure|report|list|ingest|history"
+            found = re.match(rf"\s{{4}}(?:\.venv/bin/)?(?:nox -s bench -- |stepbench (?={commands}))(.*)", line)
             if found:
                 text = re.split(r"\s{3,}", found.group(1))[0]
                 yield [] + (["measure"] if "nox" in line else []) + shlex.split(text)

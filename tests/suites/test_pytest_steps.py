@@ -29,7 +29,9 @@ bench.sample = sample
 
 def start(*arguments, folder, **environment):
     command = [sys.executable, "-m", "pytest", "suites/pytest_steps", "-p", "no:cacheprovider", "-q", *arguments]
-    settings = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"} | environment
+    # Run by a worker of xdist, pytest-benchmark would think that this one is such a worker too.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    settings = inherited | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"} | environment
     return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lowbit.quantization import flows
@@ -112,6 +112,8 @@ def test_another_name_is_refused_on_one_line(name, says):
 
 @given(st.text(max_size=30))
 def test_any_other_text_is_refused_on_one_line(text):
+    # hypothesis takes words from the source that it tests: names of flows among them.
+    assume(not text.startswith(("eager-", "fx-", "pt2e-", "kbit-", "dorefa-", "f8net")))
     with pytest.raises(QuantizationError) as raised:
         flows.flow(text)
     assert "\n" not in str(raised.value)
