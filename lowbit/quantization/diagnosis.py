@@ -129,7 +129,8 @@ def outputs(module: nn.Module, inputs: torch.Tensor, layers: Iterable[str]) -> d
         def hook(layer: nn.Module, _: Any, output: Any) -> None:
             if isinstance(output, torch.Tensor):
                 # What a layer gives as bare integers, it says itself what they stand for.
-                values = layer.reals(output.detach()) if hasattr(layer, "reals") else output.detach()
+                meant: Any = getattr(layer, "reals", None)
+                values = output.detach() if meant is None else meant(output.detach())
                 found[name] = Output(values=values, rectified="ReLU" in type(layer).__name__)
 
         return hook
