@@ -21,8 +21,6 @@ COMMANDS = {
     "calibrate": "Compare identical or slowed versions again and again: how often are verdicts wrong?",
     "ingest": "Read results of asv and pytest-benchmark into records.",
     "history": "Show how a step's cost went over commits, and where it changed.",
-    "ingest": "Read results of asv and pytest-benchmark into records.",
-    "history": "Show how a step's cost went over commits, and where it changed.",
     "report": "Show stored results again, in any format.",
     "list": "List models, optimizers, quantizations, data sources and sets.",
 }
