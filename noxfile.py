@@ -97,6 +97,20 @@ def dorefa(session: nox.Session) -> None:
 
 
 @nox.session
+def accuracy(session: nox.Session) -> None:
+    """Train ResNet-20 on the digits in float and with 8, 4, 3 and 2 bits, over several seeds; half an hour."""
+    install(session)
+    session.run("python", "tests/studies/quantized_accuracy.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def detectors(session: nox.Session) -> None:
+    """Ask detectors of steps about series of a known kind; -- --store appends, -- --summary shows what is stored."""
+    install(session, "suites")
+    session.run("python", "-m", "tests.studies.detectors", *session.posargs)
+
+
+@nox.session
 def alternation(session: nox.Session) -> None:
     """Print how much pairs of steps scatter when two versions alternate by steps, by phases and in blocks."""
     install(session)
