@@ -17,8 +17,9 @@ from torch import nn
 from lowbit.pipeline import checkpoint, training
 from lowbit.pipeline.evaluation import evaluate
 from lowbit.pipeline.job import Job, Outcome, behind_stub, check, data_identity
+from lowbit.pipeline.statistics import mcnemar
 from lowbit.pipeline.trail import CALIBRATION, DEPLOYED, FLOAT, QAT, Entry, StageName, Trail
-from lowbit.quantization import diagnosis
+from lowbit.quantization import departure, diagnosis
 from lowbit.quantization.coverage import Coverage, coverage
 from lowbit.quantization.flow import QuantizationError, calibrate, deployed
 from lowbit.quantization.input_stub import InputStub
@@ -39,7 +40,7 @@ class Show(Protocol):
 def run(job: Job, folder: Path | None = None, *, show: Show | None = None, note: Note | None = None) -> Outcome:
     """Runs a job from where the checkpoint in its folder stands, or from the start; without a folder nothing is kept.
 
-    `note` is given the trail each time that it has become longer. The caller's random numbers are left alone. Raises
+    `note` is given the trail each time that it has changed. The caller's random numbers are left alone. Raises
     QuantizationError for what a user can mend; what was finished before stays.
     """
     with torch.random.fork_rng(devices=[]):
@@ -75,7 +76,7 @@ class _Run:
         if self.entries:
             self.note(self.trail())
         module = self._float()
-        layers, size = diagnosis.layers_of(module), diagnosis.stored(module)
+        layers, size = departure.layers_of(module), diagnosis.stored(module)
         prepared = self._calibrated(module)
         if self.flow.trains:
             self._train(prepared, QAT, self.plan.qat_epochs, self.plan.qat_lr)
@@ -173,20 +174,24 @@ class _Run:
         self.show("converting", self._total(), self._total())
         self.flow.enter(prepared, Stage.VALIDATION)
         inputs = self.data.test.images[: self.plan.batch]
-        before = diagnosis.outputs(prepared, inputs, layers) if self.flow.trains else {}
+        before = departure.outputs(prepared, inputs, layers) if self.flow.trains else {}
         ratios = diagnosis.scale_ratios(prepared)
         module = deployed(self.flow, prepared)
-        after = diagnosis.outputs(module, inputs, layers)
+        after = departure.outputs(module, inputs, layers)
         self.coverage = coverage(self.job.make(self.plan.seed), module)
         found = (
             diagnosis.nothing_quantized(self.coverage.quantized, self.coverage.eligible, self.coverage.cause),
             diagnosis.observers_live(self.moved),
             diagnosis.scales_differ(ratios),
-            diagnosis.departs(diagnosis.differences(before, after)),
+            diagnosis.departs(departure.differences(before, after)),
             diagnosis.not_smaller(size, diagnosis.stored(module)),
         )
-        self.findings = [finding for finding in found if finding is not None]
         self._record(module, DEPLOYED, 0)
+        last = self.entries[-1]
+        gain, likelihood = 100 * (last.gained - last.lost) / last.examples, mcnemar(last.gained, last.lost)
+        unfinished = diagnosis.float_unfinished(gain, likelihood) if self.plan.qat_epochs else None
+        self.findings = [finding for finding in (*found, unfinished) if finding is not None]
+        self.note(self.trail())
         if self.plan.input_scale is not None:
             module = nn.Sequential(InputStub(self.plan.input_scale), module).eval()
         if self.folder is not None:

