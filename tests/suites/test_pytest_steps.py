@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+from suites.catalog import REFUSED, SETS
 from tests.tools.conftest import ROOT
 
 SAMPLES = [0.25, 1e-9, 1 / 3]
@@ -64,3 +65,7 @@ def test_without_a_set_the_smoke_test_has_every_variant_and_a_measurement_the_ma
     assert everything.count("test_step[vit/eva/none-") == 1
     main_job = start("--collect-only", folder=tmp_path).stdout
     assert main_job.count("::test_step[") == 12 * 4
+
+
+def test_what_is_listed_to_be_refused_is_listed():
+    assert {variant for ids in SETS.values() for variant in ids} >= REFUSED
