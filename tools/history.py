@@ -37,6 +37,7 @@ MOST_LINES = 5
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="step, optimize, ...; repeatable.  [default: all]"
 )
+@click.option("--baseline", metavar="OPTIMIZER", help="Show times as multiples of this row's of the same run.")
 @click.option("--host", metavar="NAME", help="Records of this machine only.")
 @click.option("--bisect", is_flag=True, help="Compare commits along the range of the largest change, to name the one.")
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="As in stepbench compare, for --bisect.")
@@ -63,6 +64,7 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
       stepbench history
       stepbench history 'resnet20/*' --metric optimize --since 2026-11-01
       stepbench history --html history.html
+      stepbench history 'vit/eva*' --baseline sgd
       stepbench history resnet20/eva/none --metric optimize --bisect
 
     \b
@@ -74,7 +76,11 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
     unknown = [name for name in given["metrics"] if name not in METRICS]
     if unknown:
         raise UnknownName("metric", unknown[0], METRICS)
-    records = _records([Path(path) for path in given["results"]], selection, given["host"])
+    every = _records([Path(path) for path in given["results"]], given["host"])
+    optimizers = {record.measurement.variant.optimizer for record in every}
+    if given["baseline"] not in {None, *optimizers}:
+        raise UnknownName("baseline", given["baseline"], optimizers)
+    records = _chosen(every, selection)
     order, ordered = _order(Path(given["repo"]), given["branch"], records)
     found = analysis.history(
         records,
@@ -82,6 +88,8 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
         ordered=ordered,
         metrics=given["metrics"] or analysis.DEFAULT_METRICS,
         since=_since(given["since"], Path(given["repo"])),
+        baseline=given["baseline"],
+        among=every,
     )
     if not found.series:
         left = "".join(f"; {count} {reason}" for reason, count in found.left_out.items())
@@ -97,7 +105,7 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
     return history_bisect.run(found, given)
 
 
-def _records(paths: Sequence[Path], patterns: Sequence[str], host: str | None) -> list[Record]:
+def _records(paths: Sequence[Path], host: str | None) -> list[Record]:
     records, damaged = scan(path for path in paths if path.exists() or paths != [Path("results/records")])
     for line in damaged[:MOST_LINES]:
         click.echo(f"skipped: {line}", err=True)
@@ -110,7 +118,7 @@ def _records(paths: Sequence[Path], patterns: Sequence[str], host: str | None) -
     hosts = {record.environment.host for record in records}
     if host is not None and host not in hosts:
         raise UnknownName("host", host, hosts)
-    return _chosen([record for record in records if host in {None, record.environment.host}], patterns)
+    return [record for record in records if host in {None, record.environment.host}]
 
 
 def _chosen(records: list[Record], patterns: Sequence[str]) -> list[Record]:

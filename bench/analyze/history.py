@@ -8,19 +8,34 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bench.analyze.changepoint import Levels, find_steps
+from bench.analyze.ratio import ratio
+from bench.analyze.row import Ratio, Summary
 from bench.analyze.sample import summarize
 from bench.analyze.series import Change, Group, History, Point, Series
 from bench.analyze.table import comparable
+from bench.data.measurement import Measurement
 from bench.data.metric import METRICS, PHASES, STEP
 from bench.data.record import Record
+from bench.data.variant import Variant
 
 DEFAULT_METRICS = (STEP, *PHASES, *(name for name, metric in METRICS.items() if metric.noise == "exact"))
 
 # Of a commit, as git shows it.
 SHORTEST_NAME = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """What all series share: the order of commits and their times, what is shown, and what it is related to."""
+
+    position: Mapping[str, int] | None
+    commits: Mapping[str, int] | None
+    metrics: Sequence[str]
+    baseline: str | None
+    rows: Mapping[tuple[str, Variant], Measurement]
 
 
 def history(
@@ -30,11 +45,15 @@ def history(
     ordered: str,
     metrics: Sequence[str] = DEFAULT_METRICS,
     since: str | None = None,
+    baseline: str | None = None,
+    among: Sequence[Record] = (),
 ) -> History:
     """Returns the series of records, in the order of `commits`, which maps each to its time, or else by date.
 
     Records of a tree with uncommitted changes, of no commit, or of a commit that `commits` does not have are left out
-    and counted, as are those before `since`, a moment.
+    and counted, as are those before `since`, a moment. With a `baseline`, times are ratios to that optimizer's row of
+    the same run, paired by worker and round, so that a machine that is slow today changes neither; rows are looked for
+    in `records` and `among` others, and what has none has no series of times.
     """
     reasons: Counter[str] = Counter()
     known = sorted(commits) if commits is not None else []
@@ -47,8 +66,14 @@ def history(
             reasons["older than --since"] += 1
         else:
             groups.setdefault(comparable(named), []).append(named)
-    position = {commit: place for place, commit in enumerate(commits)} if commits is not None else None
-    made = [_group(group, position, commits, metrics) for group in groups.values()]
+    how = _How(
+        position=None if commits is None else {commit: place for place, commit in enumerate(commits)},
+        commits=commits,
+        metrics=metrics,
+        baseline=baseline,
+        rows={(one.run, one.measurement.variant): one.measurement for one in (*among, *records)} if baseline else {},
+    )
+    made = [_group(group, how) for group in groups.values()]
     return History(groups=tuple(group for group in made if group.series), left_out=dict(reasons), ordered=ordered)
 
 
@@ -78,12 +103,7 @@ def _moment(record: Record, commits: Mapping[str, int] | None) -> str:
     return (record.origin.committed if record.origin else None) or record.created
 
 
-def _group(
-    records: Sequence[Record],
-    position: Mapping[str, int] | None,
-    commits: Mapping[str, int] | None,
-    metrics: Sequence[str],
-) -> Group:
+def _group(records: Sequence[Record], how: _How) -> Group:
     by_variant: dict[Hashable, list[Record]] = {}
     for record in records:
         # A benchmark whose code has changed is another one.
@@ -92,8 +112,8 @@ def _group(
     series = [
         found
         for same in by_variant.values()
-        for metric in metrics
-        if (found := _series(same, metric, position, commits)) is not None
+        for metric in how.metrics
+        if (found := _series(same, metric, how)) is not None
     ]
     last = records[-1]
     return Group(
@@ -103,20 +123,18 @@ def _group(
     )
 
 
-def _series(
-    records: Sequence[Record], metric: str, position: Mapping[str, int] | None, commits: Mapping[str, int] | None
-) -> Series | None:
+def _series(records: Sequence[Record], metric: str, how: _How) -> Series | None:
     """Returns a series of at least two commits, None where there are fewer; the newest record has the last word."""
     exact = METRICS[metric].noise == "exact"
     by_commit: dict[str, list[tuple[float, float | None, float | None, str]]] = {}
     for record in records:
-        value = _value(record, metric)
+        value = _value(record, metric, how)
         if value is not None:
-            by_commit.setdefault(str(record.environment.commit), []).append((*value, _moment(record, commits)))
+            by_commit.setdefault(str(record.environment.commit), []).append((*value, _moment(record, how.commits)))
     if len(by_commit) < 2:
         return None
     points = [_point(commit, values, exact=exact) for commit, values in by_commit.items()]
-    points.sort(key=lambda point: point.moment if position is None else position[point.commit])
+    points.sort(key=lambda point: point.moment if how.position is None else how.position[point.commit])
     levels = None if exact else find_steps([point.value for point in points])
     last = records[-1]
     return Series(
@@ -127,16 +145,21 @@ def _series(
         points=tuple(points),
         levels=levels,
         changes=_facts(points) if levels is None else _steps(points, levels),
+        baseline=None if exact else how.baseline,
     )
 
 
-def _value(record: Record, metric: str) -> tuple[float, float | None, float | None] | None:
+def _value(record: Record, metric: str, how: _How) -> tuple[float, float | None, float | None] | None:
     measurement = record.measurement
     if METRICS[metric].noise == "exact":
         value = measurement.counters.values.get(metric)
         return None if value is None else (value, None, None)
-    summary = summarize(measurement.replicates, metric)
-    return None if summary is None else (max(summary.center, 1e-9), summary.low, summary.high)
+    if how.baseline is None:
+        found: Summary | Ratio | None = summarize(measurement.replicates, metric)
+    else:
+        row = how.rows.get((record.run, replace(measurement.variant, optimizer=how.baseline)))
+        found = None if row is None or row == measurement else ratio(measurement, row, metric)
+    return None if found is None else (max(found.center, 1e-9), found.low, found.high)
 
 
 def _point(commit: str, values: Sequence[tuple[float, float | None, float | None, str]], *, exact: bool) -> Point:

@@ -52,7 +52,10 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One metric of one variant over commits; `levels` is None for an exact metric, whose every change is one."""
+    """One metric of one variant over commits; `levels` is None for an exact metric, whose every change is one.
+
+    With a `baseline` values are ratios to that optimizer's row of the same run, else in the metric's unit.
+    """
 
     variant: Variant
     origin: Origin | None
@@ -61,6 +64,7 @@ class Series:
     points: tuple[Point, ...]
     levels: Levels | None
     changes: tuple[Change, ...]
+    baseline: str | None = None
 
     @property
     def name(self) -> str:

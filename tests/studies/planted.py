@@ -32,7 +32,13 @@ class Descent(torch.optim.SGD):
                 for parameter in group["params"]:
                     parameter.sub_(parameter.grad, alpha=group["lr"] / {rounds})
 """
-VARIANT = "net/descent/none@batch=8"
+VARIANTS = tuple(f"net/{optimizer}/none@batch=8" for optimizer in ("descent", "steady"))
+# A row whose code no commit changes: beside it a machine that is slow today does not look like a slow commit.
+STEADY = """
+    @registry.optimizer("steady")
+    def steady(module):
+        return Steady(module.parameters(), lr=0.01)
+"""
 
 
 def main() -> int:
@@ -40,7 +46,6 @@ def main() -> int:
     parser.add_argument("--culprit", type=int, default=7, help="which commit is slower")
     parser.add_argument("--budget", type=float, default=10.0, help="seconds to measure a commit")
     parser.add_argument("--workers", type=int, default=5)
-    parser.add_argument("--metric", default="optimize", help="or optimize.cpu, where other processes are busy")
     parser.add_argument("--keep", metavar="PATH", help="an empty folder for repository and records, which stay there")
     options = parser.parse_args()
     if options.keep:
@@ -50,7 +55,8 @@ def main() -> int:
 
 
 def tried(folder: Path, options: argparse.Namespace) -> int:
-    plugin = PLUGIN.replace("{name}", "descent")
+    steady = OPTIMIZER.format(rounds=ROUNDS).replace("Descent", "Steady")
+    plugin = steady + PLUGIN.replace("{name}", "descent") + STEADY
     files = {"pyproject.toml": PYPROJECT, "toys/__init__.py": "", "toys/plugin.py": plugin}
     repo, names = Repository(folder / "repo", files), []
     for number in range(COMMITS):
@@ -61,10 +67,11 @@ def tried(folder: Path, options: argparse.Namespace) -> int:
     for name in names:
         repo.git("checkout", "-q", name)
         settings = ("--budget", str(options.budget), "--workers", str(options.workers), "--results", str(records))
-        stepbench(repo, "measure", VARIANT, "--plugin", "toys/plugin.py", *settings)
+        stepbench(repo, "measure", *VARIANTS, "--baseline", "steady", "--plugin", "toys/plugin.py", *settings)
         print(f"measured {name[:10]}", flush=True)
     repo.git("checkout", "-q", "main")
-    said = stepbench(repo, "history", "--results", str(records), "--metric", options.metric, "--bisect")
+    shown = ("--results", str(records), "--metric", "optimize", "--baseline", "steady")
+    said = stepbench(repo, "history", *shown, "--bisect")
     print(said)
     culprit = names[options.culprit][:10]
     return int(re.search(rf"it is {culprit}, 'change {options.culprit}'", said) is None)

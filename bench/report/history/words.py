@@ -105,6 +105,8 @@ def confirm(series: Series, change: Change) -> str:
 def value(series: Series, number: float) -> str:
     """Returns a value with its unit."""
     metric = METRICS[series.metric]
+    if series.baseline is not None:
+        return f"{units.times(number)} of {one_line(series.baseline)}"
     if metric.name == "tracked":
         unit = cut((series.origin and series.origin.unit) or "", LONGEST_UNIT)
         return f"{number:,.6g} {unit}".strip()

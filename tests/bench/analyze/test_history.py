@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,31 @@ def test_a_counter_that_was_zero_changes_without_a_ratio():
                  for one in given[:5]]  # fmt: skip
     (change,) = of(made(given), "optimize.syncs").changes
     assert change.ratio is None
+
+
+def test_beside_a_baseline_of_the_same_run_a_machine_that_becomes_slow_does_not_show():
+    """Both rows of a run are slow alike; only what one of them does of itself is a change."""
+    slow = np.exp(0.2 * np.random.default_rng(3).normal(size=len(COMMITS)))
+    given, rows = records(COMMITS, at=12, noise=0.01), records(COMMITS, noise=0.01, seed=8, variant="resnet20/sgd/none")
+    both = [scaled(one, factor) for found in (given, rows) for one, factor in zip(found, slow, strict=True)]
+    assert of(made(both)).changes == ()
+    found = made(both[: len(given)], baseline="sgd", among=both)
+    (change,) = of(found).changes
+    assert change.likely.commit == COMMITS[12]
+    assert change.low < 1.1 < change.high
+    assert of(found).baseline == "sgd"
+    assert made(both[len(given) :], baseline="sgd", metrics=["step"]).groups == ()
+
+
+def scaled(one, factor):
+    """A record whose times are all longer by a factor."""
+    replicates = tuple(
+        replace(
+            each, samples={name: tuple(factor * value for value in values) for name, values in each.samples.items()}
+        )
+        for each in one.measurement.replicates
+    )
+    return replace(one, measurement=replace(one.measurement, replicates=replicates))
 
 
 @settings(max_examples=30)
