@@ -1,0 +1,86 @@
+"""SGD with its momentum kept in 8 bits between steps.
+
+Source of the scheme: Dettmers et al., "8-bit Optimizers via Block-wise Quantization" (arXiv 2110.02861), section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch.optim import sgd
+
+from lowbit.optimizers import momentum_8bit
+from lowbit.optimizers.mixed_state import MixedStateOptimizer
+
+
+class SGD8bit(MixedStateOptimizer):
+    """torch.optim.SGD whose momentum is stored as block-wise 8-bit codes with fp32 scales.
+
+    A step decodes momentum, updates as torch does, and encodes it again. Momentum of tensors below 4,096 elements
+    stays as it is. The momentum of fp64 parameters is encoded from fp32 as well.
+
+    Args:
+        params: parameters or groups, as torch's.
+        lr: learning rate, read from the parameter group at each step.
+        momentum: factor of the momentum buffer, in (0, 1): without momentum there is nothing to keep.
+        weight_decay: added to the gradient, as in torch.optim.SGD.
+
+    Raises ValueError for an argument outside its range, RuntimeError for a sparse gradient.
+    """
+
+    STATE_KEYS: ClassVar[frozenset[str]] = frozenset({"momentum_buffer", "momentum_codes", "momentum_scales"})
+
+    def __init__(
+        self,
+        params: Iterable[torch.Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        for name, value, fine, allowed in (
+            ("lr", lr, lr >= 0, "a number, 0 or more"),
+            ("momentum", momentum, 0 < momentum < 1, "in (0, 1); without momentum take torch.optim.SGD"),
+            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
+        ):
+            if not fine:
+                raise ValueError(f"{name}={value!r}: must be {allowed}")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates every parameter that has a gradient; a closure is evaluated first and its loss returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameters in momentum_8bit.portions(p for p in group["params"] if p.grad is not None):
+                states = [self.state[parameter] for parameter in parameters]
+                work = momentum_8bit.load(states, parameters)
+                grads = [p.grad for p in parameters if p.grad is not None]
+                descend(parameters, grads, work.buffers, group["lr"], group["momentum"], group["weight_decay"])
+                momentum_8bit.store(states, work)
+        return loss
+
+
+def descend(
+    parameters: list[torch.Tensor],
+    grads: list[torch.Tensor],
+    buffers: list[torch.Tensor],
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+) -> None:
+    """Updates momentum buffers and parameters in place by torch's SGD, in one pass over memory where it can.
+
+    Buffers lie contiguously; torch's fused kernel takes three tensors of one layout, which it does not check.
+    """
+    if any(grad.is_sparse for grad in grads):
+        raise RuntimeError("SGD8bit takes no sparse gradients; take torch.optim.SGD for such a parameter")
+    fused = all(p.is_contiguous() and grad.is_contiguous() for p, grad in zip(parameters, grads, strict=True))
+    sgd.sgd(
+        parameters, grads, [*buffers], fused=fused, foreach=not fused,
+        lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False,
+    )  # fmt: skip
