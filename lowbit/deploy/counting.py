@@ -82,7 +82,8 @@ _PRODUCTS: dict[str, _Formula] = {
          "conv_transpose3d") for form in ("", "_relu", "_add", "_add_relu", "_dynamic")], _packed_convolution),
     **dict.fromkeys(
         ("aten::mm", "aten::bmm", "aten::mv", "aten::_int_mm", "aten::_scaled_mm", "aten::linear",
-         "aten::mkldnn_linear", "aten::_weight_int8pack_mm", "aten::dot", "mkldnn::_linear_pointwise", "quantized::linear",
+         "aten::mkldnn_linear", "aten::_weight_int8pack_mm", "aten::dot", "mkldnn::_linear_pointwise",
+         "quantized::linear",
          "quantized::linear_relu", "quantized::linear_dynamic", "quantized::linear_relu_dynamic",
          "quantized::linear_leaky_relu", "quantized::linear_tanh", "quantized::linear_dynamic_fp16"), _last_of_first),
     **dict.fromkeys(("aten::addmm", "aten::baddbmm", "aten::addbmm", "aten::addmv"), _last_of_second),
