@@ -1,0 +1,147 @@
+"""Eva-f: preconditioning by the mean input of each layer alone, with SGD momentum built in.
+
+Source: the authors of Eva, see eva_f_update. It needs no output gradients, and so no hook in backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from lowbit.optimizers import eva_f_update, eva_update
+from lowbit.optimizers.eva_layers import Layer, find_layers
+from lowbit.optimizers.eva_update import Direction
+from lowbit.optimizers.input_capture import InputCapture
+from lowbit.optimizers.mixed_state import MixedStateOptimizer
+
+
+class EvaF(MixedStateOptimizer):
+    """Preconditions the weights of Linear and Conv2d layers by their mean input, and steps by SGD with momentum.
+
+    Everything else gets plain SGD, and so does a layer that no forward pass has shown its input yet. The
+    preconditioned gradients are normalized together, in place of a KL clip: gradients that are all twice as large give
+    the same step, and one that fades leaves a step that does not.
+
+    Args:
+        model: its layers are hooked, its parameters are optimized.
+        lr: learning rate, read from the parameter group at each step.
+        momentum: factor of the momentum buffer, as in torch.optim.SGD.
+        weight_decay: added to the preconditioned gradient, as in torch.optim.SGD.
+        damping: gamma, above 0.
+        stat_decay: weight of the new value in the running averages, in (0, 1].
+        stat_samples: how many samples of a batch the averages are taken from.
+        stat_every: the averages are renewed in every n-th step.
+        exclude: modules, or their names in the model, that get plain SGD with everything they contain.
+        param_groups: as torch's `params`, to give groups other rates; one group of all parameters by default.
+
+    Raises ValueError for an argument outside its range and for shared weights, with the names of the modules.
+    """
+
+    STATE_KEYS: ClassVar[frozenset[str]] = frozenset({"a", "momentum_buffer"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        damping: float = 0.03,
+        stat_decay: float = 0.95,
+        stat_samples: int = 16,
+        stat_every: int = 1,
+        *,
+        exclude: Iterable[nn.Module | str] = (),
+        param_groups: Iterable[dict[str, Any]] | None = None,
+    ) -> None:
+        for name, value, fine, allowed in (
+            ("lr", lr, lr >= 0, "a number, 0 or more"),
+            ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)"),
+            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
+            ("damping", damping, damping > 0, "above 0"),
+            ("stat_decay", stat_decay, 0 < stat_decay <= 1, "in (0, 1]"),
+            ("stat_samples", stat_samples, stat_samples >= 1, "1 or more"),
+            ("stat_every", stat_every, stat_every >= 1, "1 or more"),
+        ):
+            if not fine:
+                raise ValueError(f"{name}={value!r}: must be {allowed}")
+        self.damping, self.stat_decay, self.stat_every = damping, stat_decay, stat_every
+        self.layers = find_layers(model, exclude)
+        groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
+        self.capture = InputCapture({name: layer.module for name, layer in self.layers.items()}, stat_samples)
+
+    def close(self) -> None:
+        """Removes the hooks from the model; later steps go on with the statistics there are."""
+        self.capture.close()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates every parameter that has a gradient; a closure is evaluated first and its loss returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        grads = {p: p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
+        self._renew_statistics()
+        layers = [x for x in self.layers.values() if x.weight in grads and "a" in self.state.get(x.weight, ())]
+        scale, directions = self._directions(layers, grads) if layers else (None, {})
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p in grads]
+            if parameters:
+                eva_update.descend(
+                    parameters, [grads[p] for p in parameters], [self._buffer(p) for p in parameters],
+                    lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"],
+                    scale=scale, directions=[directions.get(p) for p in parameters],
+                )  # fmt: skip
+            group["steps"] += 1
+        self._set_capture()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state; see MixedStateOptimizer."""
+        super().load_state_dict(state_dict)
+        self._set_capture()
+
+    def _set_capture(self) -> None:
+        self.capture.active = self.param_groups[0]["steps"] % self.stat_every == 0
+
+    def _renew_statistics(self) -> None:
+        """Blends what the hooks took into the running averages; the first value is taken as it is."""
+        optimized = {p for group in self.param_groups for p in group["params"]}
+        fresh = {self.layers[name].weight: a for name, a in self.capture.take().items()}
+        known = [weight for weight in fresh if "a" in self.state.get(weight, ())]
+        if known:
+            kept = [self.state[weight]["a"] for weight in known]
+            torch._foreach_lerp_(kept, [fresh[weight] for weight in known], self.stat_decay)
+        for weight, a in fresh.items():
+            if weight in optimized:
+                self.state[weight].setdefault("a", a)
+
+    def _directions(
+        self, layers: list[Layer], grads: dict[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[torch.Tensor, Direction]]:
+        a = [self.state[layer.weight]["a"] for layer in layers]
+        biases = [None if layer.bias is None else grads.get(layer.bias) for layer in layers]
+        scale, columns = eva_f_update.precondition(
+            [grads[layer.weight].to(a[0].dtype) for layer in layers],
+            [None if bias is None else bias.to(a[0].dtype) for bias in biases],
+            a,
+            groups=[layer.groups for layer in layers],
+            damping=self.damping,
+        )
+        directions: dict[torch.Tensor, Direction] = {}
+        for layer, bias, row, column in zip(layers, biases, a, columns, strict=True):
+            directions[layer.weight] = Direction(column, row, layer.groups)
+            if bias is not None and layer.bias is not None:
+                directions[layer.bias] = Direction(column, None, layer.groups)
+        return scale, directions
+
+    def _buffer(self, parameter: torch.Tensor) -> torch.Tensor:
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+        buffer: torch.Tensor = state["momentum_buffer"]
+        return buffer

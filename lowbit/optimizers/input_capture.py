@@ -1,0 +1,80 @@
+"""Hooks that take the mean input of layers in forward, and nothing in backward."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from lowbit.optimizers.curvature import LAYERS, input_vector, vector_dtype
+
+
+class InputCapture:
+    """Collects the mean input of layers between two steps of an optimizer.
+
+    Every forward pass with gradients counts, with or without its backward pass; of several passes the mean is taken.
+    A copy of the model, by deepcopy or by pickle, carries hooks that do nothing.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], samples: int) -> None:
+        self.layers = dict(layers)
+        self.samples = samples
+        self.active = True
+        self._sums: dict[str, tuple[torch.Tensor, int]] = {}
+        self._handles: list[RemovableHandle] = [
+            module.register_forward_hook(_Hook(self, name, module), with_kwargs=True)
+            for name, module in self.layers.items()
+        ]
+
+    def add(self, name: str, a: torch.Tensor) -> None:
+        """Adds one pass of a layer."""
+        found = self._sums.get(name)
+        self._sums[name] = (a, 1) if found is None else (found[0] + a, found[1] + 1)
+
+    def take(self) -> dict[str, torch.Tensor]:
+        """Returns the mean input of each layer that ran, and forgets it."""
+        sums, self._sums = self._sums, {}
+        return {name: a if passes == 1 else a / passes for name, (a, passes) in sums.items()}
+
+    def close(self) -> None:
+        """Removes the hooks and what they collected."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._sums = [], {}
+
+
+class _Hook:
+    """A forward hook that holds neither the optimizer nor the model, so that both can be freed."""
+
+    def __init__(self, capture: InputCapture, name: str, module: nn.Module) -> None:
+        self._capture = weakref.ref(capture)
+        self._module = weakref.ref(module)
+        self._name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Inert, ()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(
+        self, module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
+    ) -> None:
+        """Takes the vector of a layer's input."""
+        capture = self._capture()
+        if capture is None or not capture.active or not output.requires_grad or module is not self._module():
+            return
+        assert isinstance(module, LAYERS)
+        given = (inputs[0] if inputs else named["input"]).detach()
+        # Averages of half-precision values are taken in fp32, also inside autocast.
+        with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
+            capture.add(self._name, input_vector(module, given.to(vector_dtype(given.dtype)), capture.samples))
+
+
+class _Inert:
+    """The hook of a copy."""
+
+    def __call__(self, *_: object) -> None:
+        """Does nothing."""
