@@ -109,6 +109,13 @@ def _baselines(registry: Registry) -> None:
 
         return torch.optim.SGD(module.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, foreach=True)
 
+    @registry.optimizer("sgd-8bit")
+    def sgd_8bit(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """SGD with momentum stored in 8 bits."""
+        from lowbit.optimizers.sgd_8bit import SGD8bit
+
+        return SGD8bit(module.parameters(), LR, MOMENTUM, WEIGHT_DECAY)
+
     @registry.optimizer("adamw")
     def adamw(module: torch.nn.Module) -> torch.optim.Optimizer:
         """AdamW of torch, fused."""
@@ -147,6 +154,13 @@ def _eva(registry: Registry) -> None:
         from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
 
         return Eva8bitCPU(_takes_eva(module), **same)
+
+    @registry.optimizer("eva-f")
+    def eva_f(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva by the inputs of layers alone (FOOF, vectorized), in fp32."""
+        from lowbit.optimizers.eva_f import EvaF
+
+        return EvaF(_takes_eva(module), **same)
 
 
 def _takes_eva(module: torch.nn.Module) -> torch.nn.Module:

@@ -19,12 +19,15 @@ PR = tuple(f"{model}/{optimizer}/none" for model in _MODELS for optimizer in ("s
 HISTORY = (*PR, *(f"{model}/adamw/none" for model in _MODELS))
 
 _OPTIMIZERS = ("sgd", "sgd-foreach", "adamw", "adamw-foreach", *_EVA)
+# Came later, so that they stand at the end of a list.
+_LATER = ("sgd-8bit", "eva-f")
 
 # Every model with every optimizer, at batch 1 and at a batch where Eva's 16-sample statistics are a subset. The last
 # map of MobileNetV2 is one pixel here, which batch normalization cannot normalize at batch 1.
 FULL = (
     *(f"{model}/{optimizer}/none" for model in _MODELS for optimizer in _OPTIMIZERS),
     *(f"{model}/{optimizer}/none@batch=32" for model in (*_MODELS, "mobilenetv2") for optimizer in _OPTIMIZERS),
+    *(f"{model}/{optimizer}/none{at}" for model in _MODELS for optimizer in _LATER for at in ("", "@batch=32")),
 )
 
 # Float in its fastest forms, then every flow of every engine; training with fake-quantizers below. One batch size: the

@@ -28,7 +28,7 @@ def registry():
 
 def test_the_names_are_those_of_the_architecture(registry):
     assert registry.names("model") == ["resnet20", "autoencoder", "vit", "mobilenetv2"]
-    assert {"sgd", "adamw", "eva", "eva-8bit", "eva-8bit-cpu"} <= set(registry.names("optimizer"))
+    assert {"sgd", "sgd-8bit", "adamw", "eva", "eva-8bit", "eva-8bit-cpu", "eva-f"} <= set(registry.names("optimizer"))
     assert all(part.summary.endswith(".") for kind in ("model", "optimizer", "data") for part in registry.parts(kind))
 
 
@@ -45,7 +45,7 @@ def test_names_and_summaries_are_listed_without_torch():
 
 
 def test_all_rows_of_sgd_type_do_the_same_optimization(registry):
-    names = ("sgd", "sgd-foreach", "eva", "eva-8bit", "eva-8bit-cpu")
+    names = ("sgd", "sgd-foreach", "sgd-8bit", "eva", "eva-8bit", "eva-8bit-cpu", "eva-f")
     settings = set()
     for name in names:
         optimizer = registry.get("optimizer", name).factory(torch.nn.Linear(3, 2))
@@ -58,7 +58,8 @@ def test_all_rows_of_sgd_type_do_the_same_optimization(registry):
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["sgd", "sgd-foreach", "adamw", "adamw-foreach", "eva", "eva-8bit", "eva-8bit-cpu"]
+    "optimizer",
+    ["sgd", "sgd-foreach", "sgd-8bit", "adamw", "adamw-foreach", "eva", "eva-8bit", "eva-8bit-cpu", "eva-f"],
 )
 @pytest.mark.parametrize("model", ["resnet20", "autoencoder", "vit", "mobilenetv2@batch=8"])
 def test_every_optimizer_trains_every_model(registry, model, optimizer):
