@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from lowbit.optimizers.ranks import Exchange
+
 LAYERS = (nn.Linear, nn.Conv2d)
 
 
@@ -106,12 +108,14 @@ class Capture:
     Vectors are collected where a forward pass with gradients is followed by its backward pass. A layer that runs
     several times between steps (used twice, or gradients accumulated) gives several pairs, whose mean is taken; only
     their sum is kept, however many there are. Only modules whose class is exactly Linear or Conv2d are hooked, as
-    published.
+    published. With an `exchange` the pairs are those of all ranks, sent as soon as no gradient is awaited.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], samples: int) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], samples: int, exchange: Exchange | None = None) -> None:
         self.layers = dict(layers)
-        self.samples = samples
+        self.exchange = exchange
+        self.samples = samples if exchange is None else exchange.share(samples)
+        self.awaited = 0
         self.active = True
         self.sums: dict[str, _Sum] = {}
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
@@ -124,14 +128,31 @@ class Capture:
         """Adds one pass of a layer."""
         found = self.sums.get(name)
         self.sums[name] = _Sum(a, g, 1) if found is None else _Sum(found.a + a, found.g + g, found.passes + 1)
+        self.awaited -= 1
+        if self.exchange is not None:
+            self.exchange.drop()
+            if self.awaited == 0 and self.exchange.due:
+                self.exchange.begin(self._means(), self.layers)
 
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Returns the mean pair of each layer that gave one, and forgets it.
 
         What is returned must not be changed: a graph that was retained can bring an `a` again.
         """
-        sums, self.sums = self.sums, {}
-        return {name: (a, g) if passes == 1 else (a / passes, g / passes) for name, (a, g, passes) in sums.items()}
+        pairs = self._means()
+        self.sums, self.awaited = {}, 0
+        if self.exchange is not None and self.active:
+            pairs = {name: (a, g) for name, (a, g) in self.exchange.finish(pairs, self.layers).items()}
+        return pairs
+
+    def drop(self) -> None:
+        """Forgets what was collected."""
+        self.sums, self.awaited = {}, 0
+        if self.exchange is not None:
+            self.exchange.drop()
+
+    def _means(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        return {name: (a, g) if passes == 1 else (a / passes, g / passes) for name, (a, g, passes) in self.sums.items()}
 
     def close(self) -> None:
         """Removes the hooks and what they collected."""
@@ -142,6 +163,7 @@ class Capture:
     def __deepcopy__(self, memo: dict[int, Any]) -> Capture:
         """Hooks the copied layers; nothing collected is copied, as deepcopy drops gradients too."""
         twin = Capture(copy.deepcopy(self.layers, memo), self.samples)
+        twin.exchange = copy.deepcopy(self.exchange, memo)
         twin.active = self.active
         if not self._handles:
             twin.close()
@@ -181,6 +203,7 @@ class _Hook:
         with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
             a = input_vector(module, _at_least_fp32(given), capture.samples)
         name, reference = self._name, self._capture
+        capture.awaited += 1
 
         def receive(gradient: torch.Tensor) -> None:
             receiver = reference()

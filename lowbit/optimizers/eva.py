@@ -18,6 +18,7 @@ from lowbit.optimizers.eva_layers import find_layers
 from lowbit.optimizers.eva_update import Direction
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
+from lowbit.optimizers.ranks import unwrap
 
 
 class Eva(MixedStateOptimizer):
@@ -28,7 +29,8 @@ class Eva(MixedStateOptimizer):
     drops what was collected together with the gradients.
 
     Args:
-        model: its layers are hooked, its parameters are optimized.
+        model: its layers are hooked, its parameters are optimized. In DistributedDataParallel its statistics are
+            averaged over the ranks as its gradients are; see lowbit.optimizers.ranks.
         lr: learning rate, read from the parameter group at each step; a layer's KL term uses its weight's.
         momentum: factor of the momentum buffer, as in torch.optim.SGD.
         weight_decay: added to the preconditioned gradient, as in torch.optim.SGD.
@@ -78,12 +80,13 @@ class Eva(MixedStateOptimizer):
             if not fine:
                 raise ValueError(f"{name}={value!r}: must be {allowed}")
         self.damping, self.kl_clip, self.stat_decay, self.stat_every = damping, kl_clip, stat_decay, stat_every
+        model, exchange = unwrap(model)
         self.layers = find_layers(model, exclude)
         self._optimized: set[torch.Tensor] = set()
         self.grad_scaler = grad_scaler
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
-        self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples)
+        self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples, exchange)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, whose layers are preconditioned from the next step on."""
@@ -92,8 +95,13 @@ class Eva(MixedStateOptimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT001, FBT002 - torch's signature
         """Drops gradients, and what hooks collected with them: a batch that is given up must leave no trace."""
-        self.capture.take()
+        self.capture.drop()
         super().zero_grad(set_to_none)
+
+    def wait_for_ranks(self) -> None:
+        """Waits for the statistics that are on their way from other ranks; the next step would do so too."""
+        if self.capture.exchange is not None:
+            self.capture.exchange.wait()
 
     def close(self) -> None:
         """Removes the hooks from the model; later steps go on with the statistics there are."""
