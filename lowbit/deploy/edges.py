@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,23 +54,36 @@ def places(module: nn.Module) -> dict[nn.Module, Place]:
     return found
 
 
-@contextlib.contextmanager
-def watched(module: nn.Module, watcher: Watcher) -> Iterator[None]:
-    """Tells a watcher of all edges that a model passes inside the block; after it the model is as it was.
+class Watch:
+    """Tells a watcher of all edges that a model passes inside of a `with`; after it the model is as it was.
 
-    Nodes of a graph are seen by running a copy of its code with calls between, which costs a graph less than an
-    interpreter would.
+    It may be entered again and again. Nodes of a graph are seen by running a copy of its code with calls between, which
+    costs a graph less than an interpreter would.
     """
-    found = places(module)
-    with contextlib.ExitStack() as stack:
-        for child, place in found.items():
-            if isinstance(child, fx.GraphModule):
-                stack.enter_context(_instrumented(child, place.path, watcher))
-            before = child.register_forward_pre_hook(_entering(watcher, place))
-            stack.callback(before.remove)
-            after = child.register_forward_hook(_leaving(watcher))
-            stack.callback(after.remove)
-        yield
+
+    def __init__(self, module: nn.Module, watcher: Watcher) -> None:
+        found = places(module)
+        self._hooks = [(child, _entering(watcher, place), _leaving(watcher)) for child, place in found.items()]
+        self._graphs = [
+            (child, _instrumented(child, found, watcher))
+            for child, place in found.items()
+            if isinstance(child, fx.GraphModule)
+        ]
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        """Puts the hooks and the copies of graphs in place."""
+        for child, before, after in self._hooks:
+            self._stack.callback(child.register_forward_pre_hook(before).remove)
+            self._stack.callback(child.register_forward_hook(after).remove)
+        for graph, forward in self._graphs:
+            # On the instance, where a call looks before the class.
+            vars(graph)["forward"] = forward
+            self._stack.callback(vars(graph).pop, "forward")
+
+    def __exit__(self, *_: object) -> None:
+        """Takes them away."""
+        self._stack.close()
 
 
 def is_one_layer(module: nn.Module) -> bool:
@@ -91,7 +104,11 @@ def _collect(module: nn.Module, path: str, found: dict[nn.Module, Place]) -> Non
     children = dict(module.named_children())
     for name, child in children.items():
         wraps = not path and len(children) == 1 and name in _WRAPPED
-        _collect(child, "" if wraps else f"{path}.{name}".lstrip("."), found)
+        _collect(child, "" if wraps else _joined(path, name), found)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _entering(watcher: Watcher, place: Place) -> Callable[..., None]:
@@ -108,30 +125,30 @@ def _leaving(watcher: Watcher) -> Callable[..., None]:
     return leave
 
 
-@contextlib.contextmanager
-def _instrumented(module: fx.GraphModule, path: str, watcher: Watcher) -> Iterator[None]:
-    """Runs a graph with calls around each node; the graph itself, which others may hold, stays as it is."""
+def _instrumented(module: fx.GraphModule, found: Mapping[nn.Module, Place], watcher: Watcher) -> Callable[..., Any]:
+    """Returns a graph's forward with calls around each node; the graph itself, which others may hold, stays.
+
+    Modules that it calls have hooks of their own; with calls around them, freeing what they were given is theirs too.
+    """
     graph = copy.deepcopy(module.graph)
     owners = layers_of(module.graph)
+    path = found[module].path
     for original, node in zip(module.graph.nodes, list(graph.nodes), strict=True):
-        if node.op in _SILENT or node.op == "call_module":
+        if node.op in _SILENT:
             continue
         layer = owners.get(original)
-        if layer is None:
-            place = Place(f"{path}.{node.name}".lstrip("."), _target(node), is_function=True)
+        if node.op == "call_module":
+            place = found.get(module.get_submodule(str(node.target)), found[module])
+        elif layer is None:
+            place = Place(_joined(path, node.name), _target(node), is_function=True)
         else:
-            place = Place(f"{path}.{layer.path}".lstrip("."), layer.kind)
+            place = Place(_joined(path, layer.path), layer.kind)
         with graph.inserting_before(node):
             graph.call_function(_entering_node(watcher, place), ())
         with graph.inserting_after(node):
             graph.call_function(_leaving_node(watcher), ())
-    instrumented = fx.GraphModule(module, graph, type(module).__name__)
-    # On the instance, where a call looks before the class.
-    vars(module)["forward"] = instrumented.forward
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]
+    forward: Callable[..., Any] = fx.GraphModule(module, graph, type(module).__name__).forward
+    return forward
 
 
 def _entering_node(watcher: Watcher, place: Place) -> Callable[[], None]:

@@ -66,9 +66,8 @@ class LayerCost:
 
     @property
     def is_integer(self) -> bool:
-        """Says whether most of its weights are stored as integers of a byte."""
-        small = sum(size for dtype, size in self.weights.items() if dtype in SMALL_INTEGERS)
-        return 2 * small > self.weight_bytes > 0
+        """Says whether it has weights that are stored as integers of a byte."""
+        return any(dtype in SMALL_INTEGERS for dtype in self.weights)
 
 
 def costs(trace: Trace) -> tuple[LayerCost, ...]:
@@ -103,7 +102,7 @@ def _cost(trace: Trace, place: str, own: Sequence[Operation], *, is_around: bool
     loads, stores = _each(trace, real) if between else _boundary(trace, own)
     products = [operation for operation in own if operation.category == "product"]
     external = [value for value in (*loads, *stores) if value.kind == "input" or value.id in trace.output]
-    last = own[-1].outputs
+    last = (real or own)[-1].outputs
     return LayerCost(
         place=place,
         name=f"{place} {BETWEEN}".strip() if is_around else place or WHOLE,

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lowbit.deploy.counting import Category, category, macs
-from lowbit.deploy.edges import Place, watched
+from lowbit.deploy.edges import Place, Watch
 
 Kind = Literal["input", "weight", "activation"]
 
@@ -78,7 +78,7 @@ def trace(module: nn.Module, inputs: Any) -> Trace:
     """
     arguments = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
     recorder = _Recorder(tensor for tensor in tree_leaves(arguments) if isinstance(tensor, torch.Tensor))
-    with torch.no_grad(), watched(module, recorder), recorder:
+    with torch.no_grad(), Watch(module, recorder), recorder:
         result = module(*arguments)
     output = tuple(recorder.value(tensor) for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor))
     return Trace(tuple(recorder.values), tuple(recorder.operations), output)
