@@ -24,10 +24,11 @@ variants = st.builds(
     batch=st.integers(1, 10**6),
     dtype=st.sampled_from(DTYPES),
     memory_format=st.sampled_from(MEMORY_FORMATS),
-    device=st.sampled_from(["cpu", "cuda", "cuda:3"]),
+    device=st.sampled_from(["cpu", "cuda"]),
     threads=st.integers(1, 256),
     compiled=st.booleans(),
-)
+    ranks=st.integers(1, 99),
+) | st.builds(Variant, model=names, optimizer=names, device=st.just("cuda:3"))
 
 protocols = st.builds(
     Protocol,

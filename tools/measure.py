@@ -32,6 +32,12 @@ MAIN_JOB = "pr"
 @click.option("--catalog", metavar="PATH", help="Another file with SETS.  [default: suites/catalog.py]")
 @click.option("--batch", type=int, metavar="N", help="Batch size of every variant.")
 @click.option("--threads", type=int, metavar="N", help="Intra-op threads of every variant; variants default to 1.")
+@click.option(
+    "--ranks",
+    type=int,
+    metavar="N",
+    help="Processes that train together, in DistributedDataParallel; batch and threads are those of each.",
+)
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N, of every variant.")
 @click.option(
     "--data",
@@ -86,7 +92,7 @@ def command(
       stepbench measure --format seed
       stepbench measure --json report.json --markdown report.md
     """
-    axes = {axis: given[axis] for axis in ("batch", "threads", "device")}
+    axes = {axis: given[axis] for axis in ("batch", "threads", "ranks", "device")}
     registry = load(plugins)
     listed = choose(catalog, set_name or MAIN_JOB) if set_name or not selection else None
     variants = select(registry, selection, listed, axes)

@@ -82,20 +82,22 @@ def _load(record: Record) -> Caveat | None:
 
 
 def _oversubscription(record: Record) -> Caveat | None:
-    threads, cores = record.measurement.variant.threads, record.environment.cores
+    variant, cores = record.measurement.variant, record.environment.cores
+    threads = variant.threads * variant.ranks
+    busy = f"{threads} threads" if variant.ranks == 1 else f"the {threads} thread(s) of {variant.ranks} ranks"
     load = _median_load(record.measurement.replicates) or 0.0
     if not cores:
         return None  # another tool measured, and did not say how many there were
     if threads > cores:
         return Caveat(
             code="oversubscribed",
-            message=f"{threads} threads share {cores} cores and wait for each other; use --threads {cores}",
+            message=f"{busy} share {cores} cores and wait for each other; "
+            + (f"use --threads {cores}" if variant.ranks == 1 else "use fewer ranks or threads"),
         )
     if threads > 1 and threads + load > cores + FOREIGN_CORES:
         return Caveat(
             code="oversubscribed",
-            message=f"{threads} threads and other processes share {cores} cores and wait for each other; "
-            "use fewer threads",
+            message=f"{busy} and other processes share {cores} cores and wait for each other; use fewer threads",
         )
     return None
 

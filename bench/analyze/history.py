@@ -17,11 +17,11 @@ from bench.analyze.sample import summarize
 from bench.analyze.series import Change, Group, History, Point, Series
 from bench.analyze.table import comparable
 from bench.data.measurement import Measurement
-from bench.data.metric import METRICS, PHASES, STEP
+from bench.data.metric import METRICS, PHASES_OF_RANKS, STEP
 from bench.data.record import Record
 from bench.data.variant import Variant
 
-DEFAULT_METRICS = (STEP, *PHASES, *(name for name, metric in METRICS.items() if metric.noise == "exact"))
+DEFAULT_METRICS = (STEP, *PHASES_OF_RANKS, *(name for name, metric in METRICS.items() if metric.noise == "exact"))
 
 # Of a commit, as git shows it.
 SHORTEST_NAME = 7

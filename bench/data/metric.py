@@ -8,7 +8,10 @@ from typing import Literal
 # `zero_grad` stands outside the three phases and inside the step: it is timed, shown by no column of its own, and
 # counted when the sum of a phased step is compared with the plain step.
 PHASES = ("forward", "backward", "optimize")
-SEGMENTS = ("zero_grad", *PHASES)
+# What a step of several ranks has between them: waiting for what the others send.
+COMMUNICATE = "communicate"
+PHASES_OF_RANKS = ("forward", "backward", COMMUNICATE, "optimize")
+SEGMENTS = ("zero_grad", *PHASES_OF_RANKS)
 STEP = "step"
 
 
@@ -23,10 +26,16 @@ class Metric:
     description: str
 
 
+_HOW = {
+    STEP: "one plain step without inner synchronisation",
+    COMMUNICATE: "waiting for other ranks, from the last gradient of this one to the last average",
+}
+
+
 def _rows() -> list[Metric]:
     rows = []
     for name in (*SEGMENTS, STEP):
-        how = "one plain step without inner synchronisation" if name == STEP else f"{name}, synchronised at both edges"
+        how = _HOW.get(name, f"{name}, synchronised at both edges")
         rows += [
             Metric(name=name, unit="s", better="lower", noise="noisy", description=f"wall time of {how}"),
             Metric(
@@ -53,6 +62,14 @@ def _rows() -> list[Metric]:
             ),
         ]  # fmt: skip
     rows += [
+        Metric(
+            name=f"{COMMUNICATE}.messages", unit="count", better="lower", noise="exact",
+            description="collective operations of one rank in a step",
+        ),
+        Metric(
+            name=f"{COMMUNICATE}.bytes", unit="B", better="lower", noise="exact",
+            description="bytes of the tensors that one rank gives to them, however many times the network moves them",
+        ),
         Metric(
             name="saved_bytes", unit="B", better="lower", noise="exact",
             description="bytes that forward keeps for backward, parameters left out, each storage once",

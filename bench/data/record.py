@@ -11,7 +11,8 @@ from bench.data.origin import Origin
 # History (raise the number and add a migration in bench/store/codec.py when a field changes):
 #   1  first schema
 #   2  `origin`: records that were read from another tool's files
-SCHEMA_VERSION = 2
+#   3  `ranks`, an axis: who does not know it would take a step of several processes for one of one
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ class Variant:
     """One point of the measured space: a part or a value on every axis.
 
     Its id is `model/optimizer/quantization@axis=value,...`, where axes at their default are left out, so that
-    `Variant.parse(str(v)) == v`. Raises InvalidVariant when a name or a value is out of its range.
+    `Variant.parse(str(v)) == v`. `batch` and `threads` are those of each rank. Raises InvalidVariant when a name or a
+    value is out of its range.
     """
 
     model: str
@@ -34,13 +35,14 @@ class Variant:
     threads: int = 1
     compiled: bool = False
     memory_format: str = "contiguous"
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         for axis in PART_AXES:
             name = getattr(self, axis)
             if not NAME.match(name):
                 raise InvalidVariant(f"{axis} {name!r}: a name is lower case letters, digits and hyphens")
-        for count in ("batch", "threads"):
+        for count in ("batch", "threads", "ranks"):
             if getattr(self, count) < 1:
                 raise InvalidVariant(f"{count}={getattr(self, count)}: must be 1 or more")
         if self.dtype not in DTYPES:
@@ -49,6 +51,8 @@ class Variant:
             raise UnknownName("memory format", self.memory_format, MEMORY_FORMATS)
         if not re.match(r"(cpu|cuda(:[0-9]+)?)\Z", self.device):
             raise InvalidVariant(f"device={self.device!r}: must be cpu, cuda or cuda:N")
+        if self.ranks > 1 and ":" in self.device:
+            raise InvalidVariant(f"device={self.device} with ranks={self.ranks}: each rank has its own; write cuda")
 
     def __str__(self) -> str:
         changed = [

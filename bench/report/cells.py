@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.analyze.row import Ratio, Row, Table
 from bench.data.environment import Environment
-from bench.data.metric import METRICS, PHASES
+from bench.data.metric import COMMUNICATE, METRICS, PHASES, PHASES_OF_RANKS
 from bench.data.variant import DEFAULTS, NONE
 from bench.report import units
 from bench.report.plain import one_line
@@ -21,6 +21,10 @@ _OPTIMIZER = (
     "vs {0}: step time as a multiple of the {0} row's, paired by worker and round; "
     f"{ABSENT} without such a row in the same run."
 )
+_RANKS = (
+    "communicate: waiting for other ranks, from the last gradient of this one to the last average; messages and bytes "
+    "are those that one rank gives. All times and counters are rank 0's."
+)
 _WRITTEN: dict[str, Callable[[float], str]] = {
     "s": units.seconds,
     "B": units.size,
@@ -33,7 +37,7 @@ _EXACT = [name for name, metric in METRICS.items() if metric.noise == "exact"]
 # Exact metrics of a whole step, those of its model, and what is counted in each of its phases.
 EXACT = ("saved_bytes", "peak_bytes", "state_bytes", "loss")
 FOREIGN = ("process_bytes", "object_bytes", "tracked")
-COUNTED = tuple(dict.fromkeys(name.partition(".")[2] for name in _EXACT if "." in name))
+COUNTED = tuple(dict.fromkeys(name.partition(".")[2] for name in _EXACT if name.partition(".")[0] in PHASES))
 
 
 def heading(table: Table) -> list[str]:
@@ -78,6 +82,8 @@ def legend(table: Table) -> list[str]:
         "saved: what forward keeps for backward. peak: highest memory inside a step. "
         f"loss: on a fixed batch after {table.protocol.quality_steps} steps from the seed."
     )
+    if COMMUNICATE in shown_phases(table):
+        lines.append(_RANKS)
     return lines
 
 
@@ -107,14 +113,14 @@ def _compares_optimizers(table: Table) -> bool:
 def shown_phases(table: Table) -> tuple[str, ...]:
     """Returns the phases that any row has; what failed has none, unless all did."""
     rows = [row for row in table.rows if row.failure is None] or table.rows
-    return tuple(phase for phase in PHASES if any(phase in row.phases for row in rows))
+    return tuple(phase for phase in PHASES_OF_RANKS if any(phase in row.phases for row in rows))
 
 
 def time(row: Row, metric: str) -> str:
     """Returns the median of a metric, nothing for a phase that the variant does not have."""
     if metric in row.summaries:
         return units.seconds(row.summaries[metric].center)
-    return "" if metric in PHASES and metric not in row.phases else ABSENT
+    return "" if metric in PHASES_OF_RANKS and metric not in row.phases else ABSENT
 
 
 def spread(row: Row, metric: str) -> str:
@@ -152,6 +158,11 @@ def counted(row: Row, phase: str, counter: str) -> str:
     name = f"{phase}.{counter}"
     value = row.counters.values.get(name)
     return "" if value is None else _WRITTEN[METRICS[name].unit](value)
+
+
+def below(phase: str) -> tuple[str, str]:
+    """Returns the two counters that stand below a phase's time: of the work done in it, or of what is sent."""
+    return ("messages", "bytes") if phase == COMMUNICATE else ("operations", "syncs")
 
 
 def exact(row: Row, metric: str) -> str:

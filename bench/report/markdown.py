@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from bench.analyze.row import Row, Table
-from bench.data.metric import STEP
+from bench.data.metric import COMMUNICATE, STEP
 from bench.report import cells
 from bench.report.footnotes import footnotes
 from bench.report.plain import one_line
@@ -64,7 +64,7 @@ def _lines(texts: Sequence[str]) -> list[str]:
 
 def _heads(table: Table) -> list[str]:
     phases = cells.shown_phases(table)
-    initials = "/".join(phase[0].upper() for phase in phases)
+    initials = "/".join(phase[0].upper() for phase in phases if phase != COMMUNICATE)
     phased = (f"{counter} {initials}" for counter in cells.COUNTED)
     return [
         "variant", *phases, STEP, *map(escape, cells.ratio_names(table)), *phased, *map(_short, cells.EXACT),
@@ -88,7 +88,7 @@ def _cells(row: Row, table: Table, marks: Sequence[int]) -> list[str]:
         return [f"{name}<br>{escape(cells.failure(row))}", *[""] * blank]
     return [
         "<br>".join([name, *cells.foreign(row)]),
-        *(_time(row, phase) for phase in cells.shown_phases(table)),
+        *("<br>".join(filter(None, (_time(row, phase), *_sent(row, phase)))) for phase in cells.shown_phases(table)),
         _time(row, STEP, strong="**"),
         *("<br>".join(filter(None, parts)) for parts in cells.ratios(row, table)),
         *(_by_phase(row, counter) for counter in cells.COUNTED),
@@ -106,8 +106,14 @@ def _time(row: Row, metric: str, strong: str = "") -> str:
     return f"{strong}{time}{strong}<br>{spread}" if spread else time
 
 
+def _sent(row: Row, phase: str) -> list[str]:
+    if phase != COMMUNICATE:
+        return []
+    return [f"{name} {value}" for name in cells.below(phase) if (value := cells.counted(row, phase, name))]
+
+
 def _by_phase(row: Row, counter: str) -> str:
-    values = [cells.counted(row, phase, counter) or cells.ABSENT for phase in row.phases]
+    values = [cells.counted(row, phase, counter) or cells.ABSENT for phase in row.phases if phase != COMMUNICATE]
     return "" if set(values) <= {cells.ABSENT} else " / ".join(values)
 
 

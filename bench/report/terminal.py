@@ -48,10 +48,14 @@ def render(table: Table, *, width: int, color: bool) -> str:
 
 
 def _header(table: Table) -> tuple[Cell, ...]:
-    names = [*((phase, "±", "ops·syncs") for phase in cells.shown_phases(table)), (STEP, "±")]
+    names = [*((phase, "±", _counts_of(phase)) for phase in cells.shown_phases(table)), (STEP, "±")]
     names += [(name, "95%") for name in cells.ratio_names(table)]
     others = (("state",), ("saved", "peak"), ("loss",))
     return tuple(_cell(*name, style="bold") for name in (*names, *others))
+
+
+def _counts_of(phase: str) -> str:
+    return "·".join(cells.below(phase)).replace("operations", "ops")
 
 
 def _line(row: Row, table: Table, marks: Sequence[int]) -> _Line:
@@ -64,7 +68,7 @@ def _line(row: Row, table: Table, marks: Sequence[int]) -> _Line:
 def _figures(row: Row, table: Table) -> tuple[Cell, ...]:
     phases = []
     for phase in cells.shown_phases(table):
-        counts = "·".join(filter(None, (cells.counted(row, phase, counter) for counter in ("operations", "syncs"))))
+        counts = "·".join(filter(None, (cells.counted(row, phase, counter) for counter in cells.below(phase))))
         phases.append(_cell(cells.time(row, phase), cells.spread(row, phase), counts))
     return (
         *phases,

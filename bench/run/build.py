@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from bench.data.metric import PHASES
+from bench.data.metric import COMMUNICATE, PHASES, PHASES_OF_RANKS
 from bench.data.variant import NONE, Variant
 from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
 from bench.plugin import Coverage, Registry, Sampler, Workload
-from bench.run import compiled
+from bench.run import compiled, ranks
 from bench.run.quantization import quantize
+
+if TYPE_CHECKING:
+    from bench.run.clock import Clock
 
 _MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 # Batches are drawn once and cycled through, so that drawing them is no part of any phase; 16 are enough that a step
@@ -37,6 +40,7 @@ class Step:
     batches: tuple[tuple[Any, Any], ...]
     sample: Sampler
     coverage: Coverage | None = None
+    handover: ranks.Handover | None = None
 
     @property
     def trains(self) -> bool:
@@ -57,6 +61,16 @@ class Step:
     def backward(self, loss: torch.Tensor) -> None:
         """Runs the backward pass of a loss."""
         loss.backward()
+
+    def backward_noted(self, loss: torch.Tensor, clock: Clock) -> Any:
+        """Runs the backward pass and waits for all that other ranks send; returns when this rank's part was done."""
+        assert self.handover is not None
+        self.handover.arm(clock)
+        loss.backward()
+        wait = getattr(self.optimizer, "wait_for_ranks", None)
+        if callable(wait):
+            wait()
+        return self.handover.take()
 
     def optimize(self) -> None:
         """Updates the parameters."""
@@ -100,6 +114,7 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
     """
     dtype = getattr(torch, variant.dtype)
     device = check_device(variant.device)
+    ranks.join(variant)
     torch.manual_seed(seed)
     workload = registry.get("model", variant.model).factory(device, dtype, seed)
     if not isinstance(workload, Workload):
@@ -110,8 +125,8 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
     sample = workload.sample or data
     generator = torch.Generator().manual_seed(seed)
     batches = tuple(
-        (_place(inputs, variant), _place(targets, variant))
-        for inputs, targets in (sample(variant.batch, generator) for _ in range(BATCHES))
+        (_place(ranks.share(inputs, variant.ranks), variant), _place(ranks.share(targets, variant.ranks), variant))
+        for inputs, targets in (sample(variant.batch * variant.ranks, generator) for _ in range(BATCHES))
     )
     inputs = tuple(inputs for inputs, _ in batches)
     module, coverage = quantize(registry, variant, _laid_out(workload.module, variant), inputs)
@@ -121,6 +136,8 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
         optimizer = None
     else:
         phases = PHASES
+        if variant.ranks > 1:
+            module, phases = ranks.parallel(module), PHASES_OF_RANKS
         part = registry.get("optimizer", variant.optimizer)
         optimizer = part.factory(module)
         if not isinstance(optimizer, torch.optim.Optimizer):
@@ -139,6 +156,7 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
         batches=batches,
         sample=sample,
         coverage=coverage,
+        handover=ranks.Handover() if COMMUNICATE in phases else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import resource
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -26,6 +27,9 @@ class Clock(Protocol):
     def mark(self) -> Any:
         """Waits until the device is idle and returns a mark of the present moment."""
 
+    def note(self) -> Any:
+        """Returns a mark of the present moment without waiting for the device, from any thread of the step."""
+
     def span(self, start: Any, end: Any) -> Span:
         """Returns the time between two marks."""
 
@@ -41,6 +45,10 @@ class HostClock:
     def mark(self) -> tuple[int, int]:
         """Returns both clocks in nanoseconds; there is no device to wait for."""
         return _wall(), _cpu()
+
+    def note(self) -> tuple[int, int]:
+        """Returns a mark: on the CPU the backward pass runs in the thread that called it."""
+        return self.mark()
 
     def span(self, start: tuple[int, int], end: tuple[int, int]) -> Span:
         """Returns the difference of two marks."""
@@ -61,6 +69,7 @@ class CudaClock:
 
         self._device = device
         self._cuda = torch.cuda if cuda is None else cuda
+        self._thread = time.pthread_getcpuclockid(threading.get_ident())
 
     def mark(self) -> tuple[Any, int]:
         """Records an event on the current stream, waits for the whole device, and reads the thread's CPU clock."""
@@ -68,6 +77,15 @@ class CudaClock:
         event.record(self._cuda.current_stream(self._device))
         self._cuda.synchronize(self._device)
         return event, time.thread_time_ns()
+
+    def note(self) -> tuple[Any, int]:
+        """Records an event and does not wait for it; the CPU clock is still that of the thread that made this clock.
+
+        A backward pass on the device runs in a thread of its own, where its hooks note the time.
+        """
+        event = self._cuda.Event(enable_timing=True)
+        event.record(self._cuda.current_stream(self._device))
+        return event, time.clock_gettime_ns(self._thread)
 
     def span(self, start: tuple[Any, int], end: tuple[Any, int]) -> Span:
         """Returns the time between two events and of the thread's CPU."""

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.data.measurement import Caveat
+from bench.data.metric import COMMUNICATE
 from bench.run.build import Step
 
 _aten = torch.ops.aten
@@ -31,23 +33,39 @@ SYNCS = frozenset(
 
 
 class Operations(TorchDispatchMode):
-    """Counts what reaches the dispatcher in this thread: operations other than views, and synchronisations."""
+    """Counts what reaches the dispatcher in this thread: operations other than views, and synchronisations.
+
+    Messages to other ranks are counted apart, with the bytes of the tensors that this rank gives.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0
         self.syncs = 0
+        self.messages = 0
+        self.bytes = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Counts one operation and runs it."""
         kwargs = kwargs or {}
+        if func.namespace == "c10d":
+            self.messages += 1
+            self.bytes += _given_bytes(func, args)
+            return func(*args, **kwargs)
         if not func.is_view:
             self.operations += 1
         if func.overloadpacket in SYNCS or _copies_to_host(func, args, kwargs):
             self.syncs += 1
         return func(*args, **kwargs)
+
+
+def _given_bytes(func: Any, args: tuple[Any, ...]) -> int:
+    """Returns the bytes that a collective takes from this rank: of its inputs where it has others, else of all."""
+    names = [argument.name for argument in func._schema.arguments]  # noqa: SLF001 - there is no public way
+    given = next((value for name, value in zip(names, args, strict=False) if name.startswith("input")), args[:1])
+    return sum(leaf.nbytes for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor))
 
 
 def _copies_to_host(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -73,6 +91,8 @@ def count(step: Step, index: int = 0) -> dict[str, float]:
         for phase in phases(step, index):
             values[f"{phase}.operations"], values[f"{phase}.syncs"] = counter.operations, counter.syncs
             counter.operations = counter.syncs = 0
+    if step.variant.ranks > 1:
+        values |= {f"{COMMUNICATE}.messages": counter.messages, f"{COMMUNICATE}.bytes": counter.bytes}
     with FlopCounterMode(display=False) as flops:
         before = 0
         for phase in phases(step, index + 1):

@@ -9,7 +9,7 @@ from bench.data.measurement import WHEN_SLOWER, Caveat, Counters
 from bench.data.protocol import Protocol
 from bench.data.variant import FLAVOR, NONE, Variant
 from bench.plugin import Registry, Sampler
-from bench.run import compiled, counters, memory, quality, sources
+from bench.run import compiled, counters, memory, quality, ranks, sources
 from bench.run.build import Step, build, close
 from bench.run.messages import Exact
 from bench.run.weights import weight_bytes
@@ -50,6 +50,8 @@ def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sample
     # Quality is that of a run from the seed, so the counted step, which has trained already, is of no use.
     fresh = build(registry, variant, data=data, seed=protocol.seed)
     result = quality.train(fresh, protocol.quality_steps, protocol.seed)
+    if variant.ranks > 1:
+        ranks.check_identical(fresh.module)
     close(fresh)
     values["loss"] = result.after if math.isfinite(result.after) else None
     return Exact(

@@ -38,8 +38,16 @@ def snapshot(stat: Path = _STAT) -> Snapshot | None:
     return Snapshot(now(), busy, own.user + own.system)
 
 
-def load_between(start: Snapshot | None, end: Snapshot | None) -> float | None:
-    """Returns the number of cores that other processes kept busy between two snapshots."""
+def load_between(start: Snapshot | None, end: Snapshot | None, others_s: float = 0.0) -> float | None:
+    """Returns the number of cores that other processes kept busy between two snapshots.
+
+    `others_s` is the CPU time of processes that work with this one, in seconds, and are not foreign.
+    """
     if start is None or end is None or end.at <= start.at:
         return None
-    return max(0.0, (end.busy - start.busy) - (end.own - start.own)) / (end.at - start.at)
+    return max(0.0, (end.busy - start.busy) - own_between(start, end) - others_s) / (end.at - start.at)
+
+
+def own_between(start: Snapshot | None, end: Snapshot | None) -> float:
+    """Returns the CPU time of this process between two snapshots, in seconds; 0 where nothing is known."""
+    return 0.0 if start is None or end is None else end.own - start.own

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.data.metric import STEP
+from bench.data.metric import COMMUNICATE, STEP
 from bench.run.build import Step
 from bench.run.clock import Clock
 
@@ -42,8 +42,10 @@ class Taken:
     last_loss: float
 
 
-def take(step: Step, clock: Clock, seconds: float, order: random.Random) -> Taken:
-    """Warms a step up and times it for `seconds`, phased and plain steps in random order.
+def take(
+    step: Step, clock: Clock, seconds: float, order: random.Random, ahead: Callable[[], None] = lambda: None
+) -> Taken:
+    """Warms a step up and times it for `seconds`, phased and plain steps in random order; calls `ahead` before each.
 
     A phased step is marked (and synchronised) at every phase edge, so that its spans add up to the whole exactly; a
     plain step is marked at its two ends only. Both run in pairs, so that they see the same machine.
@@ -51,12 +53,13 @@ def take(step: Step, clock: Clock, seconds: float, order: random.Random) -> Take
     timed: list[Timed] = []
     begun = clock.mark()
     with quiet_collector():
-        warmup_steps, settled = _warm_up(step, clock, seconds * WARMUP_SHARE)
+        warmup_steps, settled = _warm_up(step, clock, seconds * WARMUP_SHARE, ahead)
         index, now = warmup_steps, begun
         while len(timed) < 2 * LEAST_PAIRS or clock.span(begun, now).wall < seconds:
             kinds = [phased, plain]
             order.shuffle(kinds)
             for kind in kinds:
+                ahead()
                 loss, marks = kind(step, clock, index)
                 timed.append((kind, marks))
                 index += 1
@@ -77,7 +80,10 @@ def phased(step: Step, clock: Clock, index: int) -> tuple[Any, list[Any]]:
     loss = step.forward(index)
     marks.append(clock.mark())
     if step.trains:
-        step.backward(loss)
+        if COMMUNICATE in step.phases:
+            marks.append(step.backward_noted(loss, clock))
+        else:
+            step.backward(loss)
         marks.append(clock.mark())
         step.optimize()
         marks.append(clock.mark())
@@ -124,10 +130,11 @@ def spans(step: Step, clock: Clock, timed: Sequence[Timed]) -> dict[str, tuple[f
     return {name: tuple(values) for name, values in samples.items()}
 
 
-def _warm_up(step: Step, clock: Clock, limit: float) -> tuple[int, bool]:
+def _warm_up(step: Step, clock: Clock, limit: float, ahead: Callable[[], None]) -> tuple[int, bool]:
     begun = clock.mark()
     times: list[float] = []
     while True:
+        ahead()
         times.append(clock.span(*plain(step, clock, len(times))[1]).wall)
         window = _window(times)
         if len(times) >= 2 * window:

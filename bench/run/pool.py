@@ -8,26 +8,27 @@ from contextlib import contextmanager
 from bench.errors import StepbenchError, WorkerLost
 from bench.run.messages import Answer, Request
 from bench.run.process import PATIENCE_S, WorkerProcess
+from bench.run.team import Team
 
 
 class Pool:
-    """Workers that share a thread count; a lost one is replaced, so that one bad variant never loses the others."""
+    """Workers that share a thread count; a lost one is replaced, so that one bad variant never loses the others.
 
-    def __init__(self, count: int, threads: int, wait_policy: str, plugins: Sequence[str]) -> None:
+    With several `ranks` each of them is a team of so many processes.
+    """
+
+    def __init__(self, count: int, threads: int, wait_policy: str, plugins: Sequence[str], ranks: int = 1) -> None:
         self._settings = (threads, wait_policy, tuple(plugins))
+        self._ranks = ranks
         self._workers = [self._start(index) for index in range(count)]
         self._next_index = count
 
-    def _start(self, index: int) -> WorkerProcess[Answer]:
+    def _start(self, index: int) -> WorkerProcess[Answer] | Team:
         threads, wait_policy, plugins = self._settings
-        return WorkerProcess(
-            index,
-            threads,
-            wait_policy,
-            module="bench.run.worker",
-            arguments=[str(index), *plugins],
-            answers=Answer,
-        )
+        module, arguments = "bench.run.worker", [str(index), *plugins]
+        if self._ranks > 1:
+            return Team(index, self._ranks, threads, wait_policy, module=module, arguments=arguments)
+        return WorkerProcess(index, threads, wait_policy, module=module, arguments=arguments, answers=Answer)
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -82,9 +83,9 @@ class Pool:
 
 
 @contextmanager
-def open_pool(count: int, threads: int, wait_policy: str, plugins: Sequence[str]) -> Iterator[Pool]:
+def open_pool(count: int, threads: int, wait_policy: str, plugins: Sequence[str], ranks: int = 1) -> Iterator[Pool]:
     """Starts a pool and ends it, whatever happens between."""
-    pool = Pool(count, threads, wait_policy, plugins)
+    pool = Pool(count, threads, wait_policy, plugins, ranks)
     try:
         yield pool
     finally:

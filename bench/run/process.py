@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Generic, Self, TypeVar
+from types import MappingProxyType
+from typing import IO, Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -61,14 +62,18 @@ class WorkerProcess(Generic[Answer]):
         arguments: Sequence[str],
         answers: type[Answer],
         python: str | None = None,
+        name: str = "",
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.index = index
+        self.name = name or f"worker {index}"
         self._answers = answers
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
             "OMP_WAIT_POLICY": wait_policy,
+            **settings,
         }
         # -P: a folder `bench` where the command was called must not be taken for the instrument.
         self._process = subprocess.Popen(
@@ -101,17 +106,30 @@ class WorkerProcess(Generic[Answer]):
 
     def receive(self, patience_s: float = PATIENCE_S) -> Answer:
         """Waits for the answer to the job sent last."""
-        assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
+            selector.register(self.output, selectors.EVENT_READ)
+            while True:
                 if not selector.select(patience_s):
                     self.stop()
-                    raise WorkerLost(f"worker {self.index} did not answer within {patience_s:.0f} s and was stopped")
-                chunk = os.read(self._process.stdout.fileno(), 1 << 20)
-                if not chunk:
-                    raise WorkerLost(self._obituary())
-                self._pending += chunk
+                    raise WorkerLost(f"{self.name} did not answer within {patience_s:.0f} s and was stopped")
+                answer = self.collect()
+                if answer is not None:
+                    return answer
+
+    @property
+    def output(self) -> IO[bytes]:
+        """Where answers come from; `collect` reads it when there is something to read."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def collect(self) -> Answer | None:
+        """Reads what the process has written and returns its answer, None while that is not whole."""
+        chunk = os.read(self.output.fileno(), 1 << 20)
+        if not chunk:
+            raise WorkerLost(self._obituary())
+        self._pending += chunk
+        if b"\n" not in self._pending:
+            return None
         line, _, self._pending = self._pending.partition(b"\n")
         return msgspec.json.decode(line, type=self._answers)
 
@@ -133,4 +151,4 @@ class WorkerProcess(Generic[Answer]):
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         ending = f"by signal {-code}" if code < 0 else f"with code {code}"
-        return f"worker {self.index} ended {ending}: {lines[-1] if lines else 'it said nothing'}"
+        return f"{self.name} ended {ending}: {lines[-1] if lines else 'it said nothing'}"

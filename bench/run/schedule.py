@@ -67,11 +67,11 @@ def measure(run: Run, variants: Sequence[Variant], progress: Progress = lambda _
     Raises StepbenchError when the workers cannot start or the data source is no image set.
     """
     order = random.Random(run.id)  # noqa: S311 - an order of measurements is no secret
-    for (threads, device), group_of_pool in _grouped(
-        variants, lambda variant: (variant.threads, variant.device)
+    for (threads, device, ranks), group_of_pool in _grouped(
+        variants, lambda variant: (variant.threads, variant.device, variant.ranks)
     ).items():
         protocol = run.protocol
-        with open_pool(protocol.workers, threads, protocol.wait_policy, run.plugins) as pool:
+        with open_pool(protocol.workers, threads, protocol.wait_policy, run.plugins, ranks) as pool:
             progress(f"starting {len(pool)} workers")
             environment = pool.greet(run.request("hello", replace(group_of_pool[0], device=device))).environment
             assert environment is not None
@@ -110,7 +110,7 @@ def _measure_group(
 ) -> Iterator[Record]:
     open_ = [_Open(variant=variant) for variant in group]
     # Counting times nothing, so that it may use every core.
-    together = max(1, min(len(pool), environment.cores // group[0].threads))
+    together = max(1, min(len(pool), environment.cores // (group[0].threads * group[0].ranks)))
     for start in range(0, len(open_), together):
         items = open_[start : start + together]
         answers = pool.ask_together([run.request("count", item.variant) for item in items])

@@ -38,11 +38,13 @@ def select(
 
 
 def check(registry: Registry, variant: Variant) -> None:
-    """Raises UnknownName unless every part of a variant is registered."""
+    """Raises UnknownName unless every part of a variant is registered, InvalidVariant for ranks that do not train."""
     for axis in PART_AXES:
         name = getattr(variant, axis)
         if axis == "model" or name != NONE:
             registry.get(axis, name)
+    if variant.ranks > 1 and variant.optimizer == NONE:
+        raise InvalidVariant(f"{variant}: ranks exchange gradients, and inference has none; give it an optimizer")
 
 
 def _matches(registry: Registry, pattern: str, pool: list[Variant] | None) -> list[Variant]:

@@ -61,7 +61,8 @@ def _ready(variant: Variant) -> tuple[Registry, Protocol, Sampler]:
 def supported(variant: str, protocol: int) -> bool:
     """Says whether this version measures a variant under a protocol version; see `bench.supports`."""
     try:
-        check(load(), Variant.parse(variant))
+        parsed = Variant.parse(variant)
+        check(load(), parsed)
     except StepbenchError:
         return False
-    return protocol == PROTOCOL_VERSION
+    return protocol == PROTOCOL_VERSION and parsed.ranks == 1

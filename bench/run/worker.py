@@ -15,12 +15,12 @@ from bench.data.measurement import Caveat, Replicate
 from bench.data.variant import Variant
 from bench.errors import StepbenchError
 from bench.plugin import Registry, Sampler
-from bench.run import foreign
-from bench.run.build import build, close, open_data
+from bench.run import foreign, ranks
+from bench.run.build import Step, build, close, open_data
 from bench.run.clock import clock_for, now
 from bench.run.exact import exact
 from bench.run.load import describe, load
-from bench.run.measure import take
+from bench.run.measure import quiet_collector, take
 from bench.run.messages import Answer, Request
 from bench.run.probe import environment
 from bench.run.serving import serve
@@ -46,6 +46,8 @@ class Worker:
     def answer(self, job: Request) -> Answer:
         """Does a job; what goes wrong in it becomes part of the answer."""
         try:
+            if job.variant is not None:
+                ranks.join(job.variant)
             if job.do == "hello":
                 return Answer(environment=environment(job.variant.device if job.variant else "cpu"))
             if job.do == "data":
@@ -76,10 +78,20 @@ class Worker:
         if variant.compiled:
             # Compiling happens in the first run, and belongs to building.
             step.run(0)
+        if step.handover is not None:
+            step.handover.learn(step)
         left = max(LEAST_SHARE, 1 - (now() - begun) / job.protocol.replicate_s) * job.protocol.replicate_s
-        taken = take(step, clock_for(variant.device), left, self.order)
+        if not ranks.leads():
+            return _follow(step, before)
+        clock, others_s = clock_for(variant.device), 0.0
+        if variant.ranks > 1:
+            taken = take(step, clock, left, self.order, lambda: ranks.say(True))
+            ranks.say(False)
+            others_s = _end_together(step, before)
+        else:
+            taken = take(step, clock, left, self.order)
         close(step)
-        load_ = foreign.load_between(before, foreign.snapshot())
+        load_ = foreign.load_between(before, foreign.snapshot(), others_s)
         steps = taken.warmup_steps + 2 * len(taken.samples["step"])
         caveats: tuple[Caveat, ...] = ()
         if not math.isfinite(taken.last_loss):
@@ -102,6 +114,22 @@ class Worker:
             ),
             caveats=caveats,
         )
+
+
+def _follow(step: Step, before: foreign.Snapshot | None) -> Answer:
+    """Takes a step whenever rank 0 does; what there is to say of them is said by rank 0."""
+    with quiet_collector():
+        for index in ranks.told():
+            step.run(index)
+    _end_together(step, before)
+    close(step)
+    return Answer()
+
+
+def _end_together(step: Step, before: foreign.Snapshot | None) -> float:
+    """Compares the parameters of all ranks; returns the CPU time of the other ranks, in seconds."""
+    ranks.check_identical(step.module)
+    return ranks.of_others(foreign.own_between(before, foreign.snapshot()))
 
 
 if __name__ == "__main__":

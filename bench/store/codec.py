@@ -16,6 +16,8 @@ from bench.errors import InvalidRecord, StepbenchError
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     # Before that, only stepbench's own measurements were stored.
     1: lambda raw: raw | {"origin": None},
+    # A variant without the axis `ranks` has one.
+    2: lambda raw: raw,
 }
 
 

@@ -65,6 +65,8 @@ def test_axes_at_their_default_are_left_out_and_understood():
         ("a/b/c@bacth=1", UnknownName, "did you mean 'batch'"),
         ("a/b/c@dtype=float23", UnknownName, "did you mean"),
         ("a/b/c@compiled=yes", InvalidVariant, "true or false"),
+        ("a/b/c@ranks=0", InvalidVariant, "1 or more"),
+        ("a/b/c@ranks=2,device=cuda:1", InvalidVariant, "each rank has its own; write cuda"),
         ("a/b/c@device=gpu", InvalidVariant, "cpu, cuda or cuda:N"),
     ],
 )

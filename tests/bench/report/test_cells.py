@@ -14,7 +14,7 @@ def test_the_heading_names_machine_versions_commit_and_protocol():
         "protocol 1: data digits, seed 0, 10 s a variant, 5 workers x 2 rounds, OMP_WAIT_POLICY=passive",
         (
             "variants, unless they say otherwise: batch=1, dtype=float32, device=cpu, threads=1, compiled=false, "
-            "memory_format=contiguous"
+            "memory_format=contiguous, ranks=1"
         ),
     ]
 

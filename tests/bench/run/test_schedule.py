@@ -54,8 +54,8 @@ def run_with(monkeypatch):
         opened = []
 
         @contextlib.contextmanager
-        def open_pool(count, threads, wait_policy, plugins):
-            opened.append((count, threads, wait_policy, plugins))
+        def open_pool(count, threads, wait_policy, plugins, ranks):
+            opened.append((count, threads, wait_policy, plugins, ranks))
             yield pool
 
         monkeypatch.setattr(schedule, "open_pool", open_pool)
@@ -74,7 +74,7 @@ def some(*optimizers, **axes):
 def test_every_replicate_of_a_group_is_interleaved_with_those_of_the_others(run_with):
     pool = FakePool(3)
     records, opened, lines, run = run_with(pool, some("a", "b", "c", "d"))
-    assert opened == [(3, 1, "passive", ("plug.py",))]
+    assert opened == [(3, 1, "passive", ("plug.py",), 1)]
     timed = [entry for entry in pool.log if entry[0] == "replicate"]
     rounds = [timed[i : i + 4] for i in range(0, len(timed), 4)]
     assert len(rounds) == 6
@@ -116,6 +116,11 @@ def test_the_same_caveat_of_many_replicates_is_one(run_with):
 def test_each_thread_count_has_a_pool_of_its_own(run_with):
     _, opened, *_ = run_with(FakePool(2), some("a") + some("a", threads=2), workers=2)
     assert [threads for _, threads, *_ in opened] == [1, 2]
+
+
+def test_each_number_of_ranks_has_a_pool_of_its_own(run_with):
+    _, opened, *_ = run_with(FakePool(2), some("a") + some("a", ranks=2), workers=2)
+    assert [ranks for *_, ranks in opened] == [1, 2]
 
 
 def test_a_data_source_that_does_not_open_stops_the_run_before_it_measures(run_with):
