@@ -15,19 +15,21 @@ from dataclasses import dataclass
 from lowbit.deploy.layout_order import Rank, ordered
 
 Point = tuple[float, float]
-# Sweeps of the coordinates; more of them move nothing by half a pixel in graphs of some hundred boxes.
-SWEEPS = 24
-# A chain of boxes stays straight, an edge that leaves it for its way around bends, and is straight again on its way.
-_BOXES, _PASSING, _BENDING = 16.0, 4.0, 0.05
+# Sweeps of the coordinates; more of them move nothing that is seen in graphs of some hundred boxes.
+SWEEPS = 60
+# The main path is one straight line; other boxes stand below each other where they can. An edge leaves them for its
+# way around, and is straight on it.
+_MAIN, _BOXES, _PASSING, _BENDING = 1e6, 16.0, 4.0, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """The upper left corner of each box, the points that each edge goes through from top to bottom, and the whole size.
 
-    Routes are in the order of the edges that were given.
+    Boxes have the sizes, and routes the order, that were given.
     """
 
+    sizes: tuple[Point, ...]
     corners: tuple[Point, ...]
     routes: tuple[tuple[Point, ...], ...]
     width: float
@@ -54,12 +56,13 @@ def layout(sizes: Sequence[Point], edges: Sequence[tuple[int, int]], spacing: Sp
     chains, widths, rank_of = _chains(sizes, edges, ranks, space)
     links = [link for chain in chains for link in itertools.pairwise(chain)]
     rows = ordered(rank_of, links)
-    centers = _centers(rows, links, widths, len(sizes), space)
+    centers = _centers(rows, links, widths, len(sizes), _main_path(sizes, edges, ranks), space)
     left = min((center - width / 2 for center, width in zip(centers, widths, strict=True)), default=0.0)
     centers = [center - left for center in centers]
     tops, bottoms = _heights(rows, sizes, space)
     corners = tuple((centers[box] - width / 2, tops[ranks[box]]) for box, (width, _) in enumerate(sizes))
     return Layout(
+        sizes=tuple(sizes),
         corners=corners,
         routes=tuple(_route(chain, sizes, centers, rank_of, tops, bottoms) for chain in chains),
         width=max((center + width / 2 for center, width in zip(centers, widths, strict=True)), default=0.0),
@@ -91,6 +94,22 @@ def _ranks(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
         if after[box]:
             ranks[box] = min(ranks[end] for end in after[box]) - 1
     return ranks
+
+
+def _main_path(sizes: Sequence[Point], edges: Sequence[tuple[int, int]], ranks: Sequence[int]) -> set[int]:
+    """Returns the boxes of the path that has the largest area of boxes."""
+    best = [width * height for width, height in sizes]
+    before: dict[int, int] = {}
+    for start, end in sorted(edges, key=lambda edge: (ranks[edge[1]], edge)):
+        area = best[start] + sizes[end][0] * sizes[end][1]
+        if area > best[end]:
+            best[end], before[end] = area, start
+    if not best:
+        return set()
+    path = [max(range(len(sizes)), key=lambda box: best[box])]
+    while path[-1] in before:
+        path.append(before[path[-1]])
+    return set(path)
 
 
 def _chains(
@@ -139,7 +158,12 @@ def _route(
 
 
 def _centers(
-    rows: Sequence[Rank], links: Sequence[tuple[int, int]], widths: Sequence[float], boxes: int, space: Spacing
+    rows: Sequence[Rank],
+    links: Sequence[tuple[int, int]],
+    widths: Sequence[float],
+    boxes: int,
+    main: set[int],
+    space: Spacing,
 ) -> list[float]:
     beside: list[list[tuple[int, float]]] = [[] for _ in widths]
     for start, end in links:
@@ -155,7 +179,7 @@ def _centers(
     for sweep in range(SWEEPS):
         order = range(len(rows)) if sweep % 2 == 0 else reversed(range(len(rows)))
         for number in order:
-            _settle(rows[number], offsets[number], beside, centers)
+            _settle(rows[number], offsets[number], beside, main, centers)
     return centers
 
 
@@ -169,13 +193,19 @@ def _offsets(row: Rank, widths: Sequence[float], space: Spacing) -> list[float]:
 
 
 def _settle(
-    row: Rank, offsets: Sequence[float], beside: Sequence[Sequence[tuple[int, float]]], centers: list[float]
+    row: Rank,
+    offsets: Sequence[float],
+    beside: Sequence[Sequence[tuple[int, float]]],
+    main: set[int],
+    centers: list[float],
 ) -> None:
     """Moves the boxes of a row to where their neighbours would have them, as far as they do not meet."""
     blocks: list[tuple[float, float, int]] = []
     for box, offset in zip(row, offsets, strict=True):
         weight = sum(weight for _, weight in beside[box])
-        wanted = sum(centers[other] * weight for other, weight in beside[box]) / weight if weight else centers[box]
+        wanted = sum(centers[other] * part for other, part in beside[box]) / weight if weight else centers[box]
+        if box in main:
+            wanted, weight = 0.0, _MAIN
         mean, total, count = wanted - offset, weight or 1.0, 1
         while blocks and blocks[-1][0] > mean:
             other, mass, more = blocks.pop()
