@@ -97,6 +97,7 @@ _FREE: dict[Category, frozenset[str]] = {
     "elementwise": frozenset(
         {"aten::quantize_per_tensor", "aten::quantize_per_channel", "aten::dequantize", "aten::_softmax",
          "aten::_log_softmax", "aten::native_dropout", "aten::hardtanh", "aten::leaky_relu", "aten::prelu",
+         "aten::hardswish", "aten::hardsigmoid", "aten::log_sigmoid_forward", "aten::glu", "aten::celu",
          "aten::_prelu_kernel", "aten::masked_fill", "aten::cumsum",
          "aten::fake_quantize_per_tensor_affine", "aten::fake_quantize_per_channel_affine",
          "aten::fake_quantize_per_tensor_affine_cachemask", "aten::fake_quantize_per_channel_affine_cachemask",

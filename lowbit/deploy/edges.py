@@ -7,7 +7,6 @@ A layer is a module that calls no other, a module that is one quantized layer wh
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -130,10 +129,15 @@ def _instrumented(module: fx.GraphModule, found: Mapping[nn.Module, Place], watc
 
     Modules that it calls have hooks of their own; with calls around them, freeing what they were given is theirs too.
     """
-    graph = copy.deepcopy(module.graph)
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    result = graph.graph_copy(module.graph, copies)
+    graph.output(result)
+    # How inputs and outputs are taken apart and put together, in exported graphs.
+    graph.set_codegen(module.graph._codegen)  # noqa: SLF001 - there is no other way to it
     owners = layers_of(module.graph)
     path = found[module].path
-    for original, node in zip(module.graph.nodes, list(graph.nodes), strict=True):
+    for original, node in copies.items():
         if node.op in _SILENT:
             continue
         layer = owners.get(original)
