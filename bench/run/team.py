@@ -74,7 +74,7 @@ class Team:
                             failed.append(f"{member.name}: {answer.usage or answer.failure}")
                 if not ready:
                     silent = [key.data.name for key in selector.get_map().values()]
-                    failed.append(f"{', '.join(silent)} did not answer within {patience_s:.0f} s")
+                    failed.append(f"{', '.join(silent)} did not answer within {patience_s:.0f} s and was stopped")
                     break
         alike = {answer.usage or answer.failure for answer in answers.values()}
         if failed and (len(answers) < len(self._members) or len(alike) > 1):
