@@ -36,6 +36,17 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A data source in two parts that share nothing: batches to train on, and what is counted on.
+
+    `train` is a sampler; `test` holds the inputs and targets that are held out, all of them, on the host.
+    """
+
+    train: Sampler
+    test: tuple[Any, Any]
+
+
+@dataclass(frozen=True)
 class Use:
     """What a quantized module is for: the inputs that it will see, on its device, and whether it will be trained."""
 
@@ -96,9 +107,15 @@ class Registry:
             raise UnknownName("phase", min(unknown), PHASES)
         return self._decorator("quantization", name, phases=tuple(phases), coverage=coverage, slower=slower)
 
-    def data(self, name: str, *, paths: bool = False) -> Callable[[Factory], Factory]:
-        """Registers a factory of a sampler: `() -> Sampler`, or `(path) -> Sampler` with `paths=True`."""
-        return self._decorator("data", name, paths=paths)
+    def data(
+        self, name: str, *, paths: bool = False, held_out: Callable[..., HeldOut] | None = None
+    ) -> Callable[[Factory], Factory]:
+        """Registers a factory of a sampler: `() -> Sampler`, or `(path) -> Sampler` with `paths=True`.
+
+        `held_out(seed)`, or `held_out(path, seed)`, splits the same source by a seed: without it accuracy cannot be
+        counted on what was not trained on.
+        """
+        return self._decorator("data", name, paths=paths, held_out=held_out)
 
     def get(self, kind: Kind, name: str) -> Part:
         """Returns a part; raises UnknownName with the nearest names."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data.metric import PHASES
 from bench.errors import InvalidData, StepbenchError
-from bench.plugin import Coverage, Registry, Sampler, Use, Workload
+from bench.plugin import Coverage, HeldOut, Registry, Sampler, Use, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
+
+    from lowbit.data.split import Split
 
 # All rows of a table do the same optimization, so that their times differ by how it is done only. The learning rate
 # is one at which each of them trains from the first step at batch 1.
@@ -210,7 +212,7 @@ def _coverage(before: torch.nn.Module, after: torch.nn.Module) -> Coverage:
 
 
 def _data(registry: Registry) -> None:
-    @registry.data("digits")
+    @registry.data("digits", held_out=_digits_in_parts)
     def digits() -> Sampler:
         """scikit-learn's handwritten digits as 3x32x32."""
         from lowbit.data.digits import digits as load
@@ -224,7 +226,7 @@ def _data(registry: Registry) -> None:
 
         return sample
 
-    @registry.data("cifar10", paths=True)
+    @registry.data("cifar10", paths=True, held_out=_cifar10_in_parts)
     def cifar10(path: str) -> Sampler:
         """CIFAR-10 at a path: the binary version or an .npz."""
         from lowbit.data.cifar10 import cifar10 as load
@@ -234,3 +236,23 @@ def _data(registry: Registry) -> None:
             return load(path).sample
         except NotAnImageSet as error:
             raise InvalidData(f"--data {error}") from error
+
+
+def _digits_in_parts(seed: int) -> HeldOut:
+    from lowbit.data.split import digits
+
+    return _in_parts(digits(seed))
+
+
+def _cifar10_in_parts(path: str, seed: int) -> HeldOut:
+    from lowbit.data.images import NotAnImageSet
+    from lowbit.data.split import cifar10_at
+
+    try:
+        return _in_parts(cifar10_at(path, seed))
+    except NotAnImageSet as error:
+        raise InvalidData(f"--data {error}") from error
+
+
+def _in_parts(split: Split) -> HeldOut:
+    return HeldOut(train=split.train.sample, test=(split.test.images, split.test.labels))

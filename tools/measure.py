@@ -18,7 +18,7 @@ from bench.run.load import load
 from bench.run.select import select
 from bench.store.jsonl import RecordFile
 
-from . import output, progress
+from . import output, progress, until
 from .catalog import choose
 
 MAIN_JOB = "pr"
@@ -68,6 +68,7 @@ MAIN_JOB = "pr"
 @click.option(
     "--results", default="results/records", show_default=True, metavar="DIR", help="Where records are stored."
 )
+@until.options
 @output.options
 def command(
     selection: tuple[str, ...], set_name: str | None, catalog: str | None, plugins: tuple[str, ...], **given: Any
@@ -92,12 +93,16 @@ def command(
       stepbench measure --format seed
       stepbench measure --json report.json --markdown report.md
     """
+    rules = until.protocol(given)
     axes = {axis: given[axis] for axis in ("batch", "threads", "ranks", "device")}
     registry = load(plugins)
     listed = choose(catalog, set_name or MAIN_JOB) if set_name or not selection else None
     variants = select(registry, selection, listed, axes)
     if not variants:
         raise NothingMeasured("the selection is empty; `stepbench list` shows what there is")
+    files = [str(Path(file).resolve()) for file in plugins]
+    if rules is not None:
+        return until.train(rules, variants, given, files)
     protocol = Protocol(
         data=given["data"],
         seed=given["seed"],
@@ -106,7 +111,7 @@ def command(
     )
     if given["baseline"] != NONE:
         registry.get("optimizer", given["baseline"])
-    run = schedule.new_run(protocol, [str(Path(file).resolve()) for file in plugins])
+    run = schedule.new_run(protocol, files)
     output.check(given)
     records: list[Record] = []
     stored: RecordFile | None = None

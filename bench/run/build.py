@@ -11,7 +11,7 @@ import torch
 from bench.data.metric import COMMUNICATE, PHASES, PHASES_OF_RANKS
 from bench.data.variant import NONE, Variant
 from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
-from bench.plugin import Coverage, Registry, Sampler, Workload
+from bench.plugin import Coverage, HeldOut, Part, Registry, Sampler, Workload
 from bench.run import compiled, ranks
 from bench.run.quantization import quantize
 
@@ -90,7 +90,7 @@ class Step:
         """Draws one more batch of any size, on the step's device and dtype."""
         generator = torch.Generator().manual_seed(seed)
         inputs, targets = self.sample(batch, generator)
-        return _place(inputs, self.variant), _place(targets, self.variant)
+        return place(inputs, self.variant), place(targets, self.variant)
 
 
 def check_device(name: str) -> torch.device:
@@ -125,7 +125,7 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
     sample = workload.sample or data
     generator = torch.Generator().manual_seed(seed)
     batches = tuple(
-        (_place(ranks.share(inputs, variant.ranks), variant), _place(ranks.share(targets, variant.ranks), variant))
+        (place(ranks.share(inputs, variant.ranks), variant), place(ranks.share(targets, variant.ranks), variant))
         for inputs, targets in (sample(variant.batch * variant.ranks, generator) for _ in range(BATCHES))
     )
     inputs = tuple(inputs for inputs, _ in batches)
@@ -165,8 +165,27 @@ def open_data(registry: Registry, data: str) -> Sampler:
 
     Raises UnknownName for a name that nobody registered, InvalidData for a path that is no image set.
     """
+    part, arguments = _source(registry, data)
+    return cast("Sampler", part.factory(*arguments))
+
+
+def open_held_out(registry: Registry, data: str, seed: int) -> HeldOut:
+    """Returns the two parts of a data source, split by a seed; raises as `open_data`, and where it holds out none."""
+    part, arguments = _source(registry, data)
+    split = part.options["held_out"]
+    if split is None:
+        able = [other.name for other in registry.parts("data") if other.options["held_out"] is not None]
+        raise InvalidData(
+            f"--data {data}: holds out nothing to count accuracy on; choose one of {', '.join(able) or 'none'}, or "
+            "register it with held_out=..."
+        )
+    return cast("HeldOut", split(*arguments, seed))
+
+
+def _source(registry: Registry, data: str) -> tuple[Part, tuple[str, ...]]:
+    """Returns the part that a data source is read by, and its arguments."""
     if data in registry.names("data") and not registry.get("data", data).options["paths"]:
-        return cast("Sampler", registry.get("data", data).factory())
+        return registry.get("data", data), ()
     named = [part.name for part in registry.parts("data") if not part.options["paths"]]
     readers = [part for part in registry.parts("data") if part.options["paths"]]
     if data in [part.name for part in readers]:
@@ -175,7 +194,7 @@ def open_data(registry: Registry, data: str) -> Sampler:
         raise UnknownName("data source", data, [*named, "a path"])
     if not readers:
         raise InvalidData(f"--data {data}: no plug-in reads image sets from a path; choose one of {', '.join(named)}")
-    return cast("Sampler", readers[0].factory(data))
+    return readers[0], (data,)
 
 
 def close(step: Step) -> None:
@@ -185,7 +204,8 @@ def close(step: Step) -> None:
         end()
 
 
-def _place(values: Any, variant: Variant) -> Any:
+def place(values: Any, variant: Variant) -> Any:
+    """Returns values where and as a variant takes them: on its device, in its dtype and memory format."""
     if not isinstance(values, torch.Tensor):
         return values
     dtype = getattr(torch, variant.dtype) if values.is_floating_point() else values.dtype

@@ -7,18 +7,31 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self, TypeVar
 
+from bench.data.environment import Environment
 from bench.data.record import Record
 from bench.errors import InvalidRecord, ResultsUnwritable
 from bench.store.codec import decode, encode
 
 # No file system takes names of more than 255 bytes.
 LONGEST_NAME = 100
+
+
+class Storable(Protocol):
+    """What a line can hold: anything that says where it was made."""
+
+    @property
+    def environment(self) -> Environment:
+        """The environment that it was made in."""
+        ...
+
+
+Line = TypeVar("Line")
 
 
 @dataclass(frozen=True)
@@ -37,11 +50,13 @@ class RecordFile:
     """The file of one run, `<folder>/<host>/<commit8>-<utc>-<run>.jsonl`: append-only, made with its first record.
 
     Each record is written in one piece and synced before `append` returns: whatever kills the process after that,
-    the record is there; what is killed inside it leaves at most one cut line at the end.
+    the record is there; what is killed inside it leaves at most one cut line at the end. `to_line` writes records of
+    another kind.
     """
 
-    def __init__(self, folder: Path, *, run: str, created: str) -> None:
+    def __init__(self, folder: Path, *, run: str, created: str, to_line: Callable[[Any], bytes] = encode) -> None:
         self._folder = folder
+        self._to_line = to_line
         self._run = run
         self._created = re.sub(r"[-:]|\+00:00$", "", created) + "Z"
         self._descriptor: int | None = None
@@ -58,9 +73,9 @@ class RecordFile:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Storable) -> None:
         """Writes one record; raises ResultsUnwritable when the disk is full or the folder is gone."""
-        line = encode(record)
+        line = self._to_line(record)
         try:
             if self._descriptor is None:
                 self._descriptor = self._open(record)
@@ -88,7 +103,7 @@ class RecordFile:
                 f"--results {self._folder} cannot be written: {error.strerror}; choose another folder"
             ) from error
 
-    def _open(self, record: Record) -> int:
+    def _open(self, record: Storable) -> int:
         environment = record.environment
         folder = self._folder / (_safe(environment.host) or "host")
         _make(folder)
@@ -136,7 +151,18 @@ def scan(paths: Iterable[Path]) -> tuple[tuple[Record, ...], tuple[DamagedLine, 
 
     Raises InvalidRecord for a path that does not exist.
     """
-    records: list[Record] = []
+    records, damaged = scan_lines(paths, decode)
+    return tuple(sorted(records, key=lambda record: record.created)), damaged
+
+
+def scan_lines(
+    paths: Iterable[Path], from_line: Callable[[bytes], Line]
+) -> tuple[tuple[Line, ...], tuple[DamagedLine, ...]]:
+    """Reads every line of some files and folders in the order of their names, and sets those aside that are no record.
+
+    Raises InvalidRecord for a path that does not exist.
+    """
+    records: list[Line] = []
     damaged: list[DamagedLine] = []
     for path in _files(paths):
         try:
@@ -148,10 +174,9 @@ def scan(paths: Iterable[Path]) -> tuple[tuple[Record, ...], tuple[DamagedLine, 
             if not line.strip():
                 continue
             try:
-                records.append(decode(line))
+                records.append(from_line(line))
             except InvalidRecord as error:
                 damaged.append(DamagedLine(path, number, str(error)))
-    records.sort(key=lambda record: record.created)
     return tuple(records), tuple(damaged)
 
 

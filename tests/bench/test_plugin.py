@@ -56,7 +56,8 @@ def test_parts_remember_what_they_declared():
     registry.data("noise")(lambda: None)
     assert registry.get("quantization", "frozen").options["phases"] == ("forward",)
     assert registry.get("quantization", "whole").options["phases"] == PHASES
-    assert [part.options for part in registry.parts("data")] == [{"paths": True}, {"paths": False}]
+    both = [{"paths": True, "held_out": None}, {"paths": False, "held_out": None}]
+    assert [part.options for part in registry.parts("data")] == both
 
 
 def test_a_decorator_returns_the_factory_as_it_was():

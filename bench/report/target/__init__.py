@@ -1,0 +1,1 @@
+"""Time to target in words: for terminals, pull requests and programs."""

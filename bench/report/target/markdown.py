@@ -1,0 +1,24 @@
+"""Time to target as a table for a pull request."""
+
+from __future__ import annotations
+
+from bench.analyze.target import TargetTable
+from bench.report.markdown import cell, escape
+from bench.report.target import words
+
+
+def render(table: TargetTable) -> str:
+    """Returns GitHub's markdown; nothing in it is active: names and messages of others show as they are."""
+    heads = words.heads(table)
+    lines = [f"{escape(line)}  " for line in words.heading(table)]
+    lines += ["", _joined(heads), "|---|" + "---:|" * (len(heads) - 1)]
+    lines += [_joined(words.row(row, table)) for row in table.rows]
+    lines += ["", *(f"{escape(line)}  " for line in words.notes(table))]
+    tried = words.rates(table)
+    if tried:
+        lines += ["", "Learning rates that were tried:", "", *(f"* {escape(line)}" for line in tried)]
+    return "\n".join(lines)
+
+
+def _joined(values: list[str]) -> str:
+    return f"| {' | '.join(map(cell, values))} |"
