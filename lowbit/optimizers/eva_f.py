@@ -16,6 +16,7 @@ from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.eva_update import Direction
 from lowbit.optimizers.input_capture import InputCapture
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
+from lowbit.optimizers.ranks import unwrap
 
 
 class EvaF(MixedStateOptimizer):
@@ -68,10 +69,15 @@ class EvaF(MixedStateOptimizer):
             if not fine:
                 raise ValueError(f"{name}={value!r}: must be {allowed}")
         self.damping, self.stat_decay, self.stat_every = damping, stat_decay, stat_every
+        model, exchange = unwrap(model, vectors=1)
         self.layers = find_layers(model, exclude)
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
-        self.capture = InputCapture({name: layer.module for name, layer in self.layers.items()}, stat_samples)
+        self.capture = InputCapture({name: layer.module for name, layer in self.layers.items()}, stat_samples, exchange)
+
+    def wait_for_ranks(self) -> None:
+        """Exchanges statistics with other ranks; the next step would do so too."""
+        self.capture.exchange_now()
 
     def close(self) -> None:
         """Removes the hooks from the model; later steps go on with the statistics there are."""

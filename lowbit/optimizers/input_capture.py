@@ -11,18 +11,21 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lowbit.optimizers.curvature import LAYERS, input_vector, vector_dtype
+from lowbit.optimizers.ranks import Exchange
 
 
 class InputCapture:
     """Collects the mean input of layers between two steps of an optimizer.
 
     Every forward pass with gradients counts, with or without its backward pass; of several passes the mean is taken.
-    A copy of the model, by deepcopy or by pickle, carries hooks that do nothing.
+    A copy of the model, by deepcopy or by pickle, carries hooks that do nothing. With an `exchange` the means are those
+    of all ranks: which forward pass is the last nobody knows before the step, so that they are sent then.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], samples: int) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], samples: int, exchange: Exchange | None = None) -> None:
         self.layers = dict(layers)
-        self.samples = samples
+        self.exchange = exchange
+        self.samples = samples if exchange is None else exchange.share(samples)
         self.active = True
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
         self._handles: list[RemovableHandle] = [
@@ -37,14 +40,31 @@ class InputCapture:
 
     def take(self) -> dict[str, torch.Tensor]:
         """Returns the mean input of each layer that ran, and forgets it."""
-        sums, self._sums = self._sums, {}
-        return {name: a if passes == 1 else a / passes for name, (a, passes) in sums.items()}
+        means = self._means()
+        self._sums = {}
+        if self.exchange is None or not self.active:
+            return means
+        return {name: a for name, (a,) in self.exchange.finish(_as_vectors(means), self.layers).items()}
+
+    def exchange_now(self) -> None:
+        """Sends what was collected to the other ranks, and waits for theirs; `take` then returns the means of all."""
+        if self.exchange is not None and self.active and self._sums:
+            self.exchange.drop()
+            self.exchange.begin(_as_vectors(self._means()), self.layers)
+            self.exchange.wait()
+
+    def _means(self) -> dict[str, torch.Tensor]:
+        return {name: a if passes == 1 else a / passes for name, (a, passes) in self._sums.items()}
 
     def close(self) -> None:
         """Removes the hooks and what they collected."""
         for handle in self._handles:
             handle.remove()
         self._handles, self._sums = [], {}
+
+
+def _as_vectors(means: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, ...]]:
+    return {name: (a,) for name, a in means.items()}
 
 
 class _Hook:

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
+from lowbit.optimizers.eva_f import EvaF
 from tests.lowbit.optimizers.reference import ReferenceEva
 
 BATCH = 10  # of a rank: the batch of both is larger than the samples that statistics are taken from
@@ -58,7 +59,7 @@ def share(index):
     return tuple(values[dist.get_rank() :: dist.get_world_size()] for values in whole_batch(index))
 
 
-def train(model, optimizer, batch, *, steps=STEPS, passes=1):
+def train(model, optimizer, batch, *, steps=STEPS, passes=1, wait=False):
     for index in range(steps):
         model.zero_grad()
         for turn in range(passes):
@@ -67,6 +68,8 @@ def train(model, optimizer, batch, *, steps=STEPS, passes=1):
             with waits:
                 inputs, targets = batch(index * passes + turn)
                 (F.cross_entropy(model(inputs), targets) / passes).backward()
+        if wait:
+            optimizer.wait_for_ranks()
         optimizer.step()
 
 
@@ -103,11 +106,11 @@ class Messages(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def parity(form, *, steps=STEPS, **more):
+def parity(form, *, steps=STEPS, wait=False, **more):
     one = Net(more.get("twice", False))
     train(one, form(one, **OPTIONS), whole_batch, steps=steps)
     model, optimizer = in_ranks(form, **more)
-    train(model, optimizer, share, steps=steps)
+    train(model, optimizer, share, steps=steps, wait=wait)
     return {"same": same(model), "distance": distance(model, one)}
 
 
@@ -173,6 +176,8 @@ def unused_allowed():
 
 CASES = {
     "eva": lambda: parity(Eva, steps=30),
+    "eva-f": lambda: parity(EvaF),
+    "eva-f waits": lambda: parity(EvaF, wait=True),
     "used twice": lambda: parity(Eva, twice=True),
     "eva-8bit": lambda: parity(Eva8bit),
     "eva-8bit-cpu": lambda: parity(Eva8bitCPU),

@@ -44,7 +44,9 @@ def both(seen, case):
     return [rank[case] for rank in seen]
 
 
-@pytest.mark.parametrize("case", ["eva", "reference", "used twice", "accumulated", "given up", "unused allowed"])
+@pytest.mark.parametrize(
+    "case", ["eva", "reference", "eva-f", "eva-f waits", "used twice", "accumulated", "given up", "unused allowed"]
+)
 def test_ranks_are_identical_and_equal_one_rank_with_the_whole_batch(seen, case):
     for rank in both(seen, case):
         assert rank["same"]
