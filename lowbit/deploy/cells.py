@@ -129,4 +129,4 @@ def _number(value: float | None) -> Cell:
 def _percent(value: float | None) -> Cell:
     if value is None:
         return Cell(ABSENT)
-    return Cell(f"{100 * value:.{0 if value >= 0.995 else 1}f} %", 100 * value)
+    return Cell(f"{100 * value:.{1 if value < 1 else 0}f} %", 100 * value)

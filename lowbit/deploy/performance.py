@@ -32,7 +32,9 @@ class Row:
     @property
     def reached(self) -> float | None:
         """The part of the bound that is reached: the least time over the measured one. Beyond 1, caches helped."""
-        return None if self.time is None or self.bound is None else self.bound.seconds / self.time.center
+        if self.time is None or self.bound is None or not self.time.center:
+            return None
+        return self.bound.seconds / self.time.center
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ class _Axes:
 
 
 def _point(row: Row) -> tuple[float | None, float | None]:
-    if row.time is None or not row.cost.operations:
+    if row.time is None or not row.time.center:
         return None, None
     return row.cost.intensity, row.cost.operations / row.time.center
 

@@ -88,8 +88,10 @@ def number(value: float) -> str:
 
 
 def spread(time: Interval) -> float | None:
-    """Returns half the width of an interval as a part of its center."""
-    return None if time.low is None or time.high is None else (time.high - time.low) / 2 / time.center
+    """Returns half the width of an interval as a part of its center; None without one, and for no time at all."""
+    if time.low is None or time.high is None or not time.center:
+        return None
+    return (time.high - time.low) / 2 / time.center
 
 
 def signed(part: float) -> str:
