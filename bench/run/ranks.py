@@ -40,7 +40,8 @@ def join(variant: Variant) -> None:
     given = int(os.environ.get(RANKS, "1")) if STORE in os.environ else 1
     if variant.ranks != given:
         raise InvalidVariant(
-            f"ranks={variant.ranks}: this is a process of {given} rank(s); only `stepbench measure`, without --until, starts others"
+            f"ranks={variant.ranks}: this is a process of {given} rank(s); only `stepbench measure` starts others, and "
+            "not with --until"
         )
     if given == 1 or dist.is_initialized():
         return
