@@ -11,7 +11,7 @@ from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 from bench.errors import InvalidData, StepbenchError
 from bench.plugin import Coverage, Registry
-from bench.run.build import build, close, open_data
+from bench.run.build import build, close, open_data, open_held_out
 from bench.run.exact import exact
 from lowbit.data.synthetic import sample
 from lowbit.optimizers import blockwise
@@ -91,6 +91,19 @@ def test_a_model_comes_in_the_dtype_that_was_asked_for(registry):
 def test_a_path_that_is_no_image_set_is_a_users_mistake(registry, tmp_path):
     with pytest.raises(InvalidData, match=r"--data .* does not exist"):
         registry.get("data", "cifar10").factory(str(tmp_path / "missing"))
+
+
+def test_image_sets_hold_out_what_they_do_not_train_on(registry, tmp_path):
+    split = open_held_out(registry, "digits", 1)
+    inputs, targets = split.test
+    assert (inputs.shape, targets.shape) == ((450, 3, 32, 32), (450,))
+    drawn, _ = split.train(64, torch.Generator().manual_seed(0))
+    assert not (drawn.unsqueeze(1) == inputs[:100]).all((2, 3, 4)).any()
+    with pytest.raises(InvalidData, match=r"synthetic: holds out nothing .* choose one of digits, cifar10"):
+        open_held_out(registry, "synthetic", 1)
+    (tmp_path / "text.npz").write_text("this is no archive")
+    with pytest.raises(InvalidData, match=r"--data .*text\.npz"):
+        open_held_out(registry, str(tmp_path / "text.npz"), 1)
 
 
 @pytest.mark.parametrize("optimizer", ["eva-8bit", "eva-8bit-cpu"])

@@ -11,8 +11,9 @@ def render(table: TargetTable) -> str:
     """Returns GitHub's markdown; nothing in it is active: names and messages of others show as they are."""
     heads = words.heads(table)
     lines = [f"{escape(line)}  " for line in words.heading(table)]
-    lines += ["", _joined(heads), "|---|" + "---:|" * (len(heads) - 1)]
-    lines += [_joined(words.row(row, table)) for row in table.rows]
+    lines += ["", _joined([*map(cell, heads)]), "|---|" + "---:|" * (len(heads) - 1)]
+    # The characters of a variant id are checked where it is made: inside backticks none of them is active.
+    lines += [_joined([f"`{row.variant}`", *map(cell, words.row(row, table)[1:])]) for row in table.rows]
     lines += ["", *(f"{escape(line)}  " for line in words.notes(table))]
     tried = words.rates(table)
     if tried:
@@ -21,4 +22,4 @@ def render(table: TargetTable) -> str:
 
 
 def _joined(values: list[str]) -> str:
-    return f"| {' | '.join(map(cell, values))} |"
+    return f"| {' | '.join(values)} |"

@@ -27,9 +27,8 @@ def render(table: TargetTable, *, width: int, color: bool) -> str:
         *map(Text, drawn[1:]),
         Text(),
     ]
-    tried = words.rates(table)
-    shown += [text for line in words.notes(table) for text in fold(line, width, "dim")]
-    shown += [text for line in tried for text in fold(line, width, "dim", mark="learning rates of ")]
+    tried = [f"learning rates of {line}" for line in words.rates(table)]
+    shown += [text for line in (*words.notes(table), *tried) for text in fold(line, width, "dim")]
     return to_string(shown, color=color)
 
 

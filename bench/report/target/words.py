@@ -40,7 +40,8 @@ def heads(table: TargetTable) -> list[str]:
 
 def row(row: TargetRow, table: TargetTable) -> list[str]:
     """Returns the cells of a row, as many as there are heads."""
-    ratios = [_ratio(row.step_ratio), _ratio(row.second_ratio)] if table.baseline else []
+    own = row.variant == table.baseline
+    ratios = ["1" if own else _ratio(found) for found in (row.step_ratio, row.second_ratio)] if table.baseline else []
     return [
         str(row.variant),
         cells.ABSENT if row.rate is None else f"{row.rate:g}",
