@@ -45,6 +45,7 @@ def _run(found: Performance) -> dict[str, Any]:
             "cpu": found.cpu,
             "runs": found.runs,
             "layers_added": found.added,
+            "layers_added_cpu": found.added_cpu,
             "with_marks": found.marked,
             "glue": _interval(found.glue),
             "uncounted": found.uncounted,

@@ -42,8 +42,9 @@ class Performance:
     """What one model does on this machine, for a batch of `frames`; times are in seconds, sizes in bytes.
 
     `whole` is a forward without marks, `marked` the median of those with marks, and `glue` what they spend outside of
-    all rows: in Python between layers. `cpu` is the median time in which a forward's thread ran. `weights` are the
-    bytes of all weights that a forward reads, each once. `peak` is the most that a forward holds at once beside them.
+    all rows: in Python between layers. `cpu` is the median time in which a forward's thread ran, and `added_cpu`
+    that of all rows and the glue. `weights` are the bytes of all weights that a forward reads, each once. `peak` is the
+    most that a forward holds at once beside them.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Performance:
     rows: tuple[Row, ...]
     whole: Interval
     cpu: float
+    added_cpu: float | None
     marked: float | None
     glue: Interval | None
     runs: int
@@ -144,6 +146,7 @@ def performance(
         rows=tuple(_row(cost, times.places, whole.center, machine, on) for cost in found),
         whole=whole,
         cpu=statistics.median(times.cpu),
+        added_cpu=sum(map(statistics.median, times.places_cpu.values())) if seen_inside else None,
         marked=statistics.median(times.marked) if seen_inside else None,
         glue=_sum(outside, len(times.marked)) if seen_inside else None,
         runs=len(times.whole),

@@ -67,13 +67,14 @@ class Times:
     """Seconds of forwards without marks, of forwards with marks, and of each place in the latter, in their order.
 
     The seconds of a place are those in which it was the innermost, so that places add up to a forward with marks. `cpu`
-    are those of the forwards without marks in which their thread ran.
+    and `places_cpu` are those of forwards without marks, and of places, in which the thread ran.
     """
 
     whole: tuple[float, ...]
     cpu: tuple[float, ...]
     marked: tuple[float, ...]
     places: Mapping[str, tuple[float, ...]]
+    places_cpu: Mapping[str, tuple[float, ...]]
 
 
 def take(subjects: Sequence[Subject], clock: Clock, seconds: float, order: random.Random) -> list[Times]:
@@ -81,7 +82,7 @@ def take(subjects: Sequence[Subject], clock: Clock, seconds: float, order: rando
     takers = [_Taker(subject, clock) for subject in subjects]
     turns = [turn for taker in takers for turn in taker.turns]
     begun, limit, warm = clock.mark(), seconds * len(subjects), 0
-    with torch.inference_mode():
+    with torch.no_grad():
         for index in itertools.count():
             spent = clock.span(begun, clock.mark()).wall
             if index < WARMUP or spent < WARMUP_SHARE * limit:
@@ -132,16 +133,18 @@ class _Taker:
         self._marked.append([(None, start), *self._marks.events, (None, end)])
 
     def times(self, warm: int) -> Times:
-        marked = [self._exclusive(events) for events in self._marked[warm:]]
-        names = dict.fromkeys(name for spans in marked for name in spans)
+        spans = [self.clock.span(*marks) for marks in self._plain[warm:]]
+        marked = self._marked[warm:]
+        wall, cpu = ([self._exclusive(events, kind) for events in marked] for kind in ("wall", "cpu"))
         return Times(
-            whole=tuple(self.clock.span(*marks).wall for marks in self._plain[warm:]),
-            cpu=tuple(self.clock.span(*marks).cpu for marks in self._plain[warm:]),
-            marked=tuple(self.clock.span(events[0][1], events[-1][1]).wall for events in self._marked[warm:]),
-            places={name: tuple(spans.get(name, 0.0) for spans in marked) for name in names},
+            whole=tuple(span.wall for span in spans),
+            cpu=tuple(span.cpu for span in spans),
+            marked=tuple(self.clock.span(events[0][1], events[-1][1]).wall for events in marked),
+            places=_by_place(wall),
+            places_cpu=_by_place(cpu),
         )
 
-    def _exclusive(self, events: Sequence[tuple[Place | None, Any]]) -> dict[str, float]:
+    def _exclusive(self, events: Sequence[tuple[Place | None, Any]], kind: str) -> dict[str, float]:
         """Gives the time between two marks to the place that is innermost there."""
         stack, found = [""], {"": 0.0}
         for (place, start), (_, end) in itertools.pairwise(events):
@@ -149,8 +152,13 @@ class _Taker:
                 stack.append(place.path)
             elif len(stack) > 1:
                 stack.pop()
-            found[stack[-1]] = found.get(stack[-1], 0.0) + self.clock.span(start, end).wall
+            found[stack[-1]] = found.get(stack[-1], 0.0) + float(getattr(self.clock.span(start, end), kind))
         return found
+
+
+def _by_place(runs: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, ...]]:
+    names = dict.fromkeys(name for spans in runs for name in spans)
+    return {name: tuple(spans.get(name, 0.0) for spans in runs) for name in names}
 
 
 class _Marks:

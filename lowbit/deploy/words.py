@@ -57,8 +57,9 @@ def notes(found: Performance) -> list[str]:
         )
     elif found.marked is not None and abs(found.added / found.latency - 1) > AGREEMENT:
         marks, rest = 1e3 * (found.marked - found.latency), 1e3 * (found.added - found.marked)
+        own = "" if found.added_cpu is None else f" (by the time in which their thread ran: {signed(_own(found))})"
         made.append(
-            f"layers add up to {signed(found.added / found.latency - 1)} of the whole: with marks a forward takes "
+            f"layers add up to {signed(found.added / found.latency - 1)} of the whole{own}: with marks a forward takes "
             f"{marks:+.3g} ms, and its layers add up to {rest:+.3g} ms of that, as medians leave out what interrupts "
             "another layer each time; a larger batch makes marks matter less, a quiet machine the rest"
         )
@@ -97,6 +98,10 @@ def spread(time: Interval) -> float | None:
 def signed(part: float) -> str:
     """Returns a difference in percent with its sign."""
     return f"{100 * part:+.1f} %"
+
+
+def _own(found: Performance) -> float:
+    return (found.added_cpu or 0.0) / found.cpu - 1 if found.cpu else 0.0
 
 
 def _run_and_frame(run: float, frame: float, unit: str) -> str:

@@ -51,7 +51,7 @@ def test_the_part_of_the_bound_that_is_reached():
 def joined(**given):
     traced = trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.randn(5, 3))
     places = {"0": (0.5,) * 3, "1": (0.25,) * 3, "": (0.1,) * 3}
-    times = Times(whole=(1.0, 1.0, 1.2), cpu=(0.5,) * 3, marked=(2.0,) * 3, places=places)
+    times = Times(whole=(1.0, 1.0, 1.2), cpu=(0.5,) * 3, marked=(2.0,) * 3, places=places, places_cpu=places)
     given = {"trace": traced, "frames": 5, "times": times, "machine": MACHINE} | given
     return performances.performance("model", **given)
 
@@ -65,7 +65,7 @@ def test_what_was_traced_is_joined_with_what_was_timed():
 
 
 def test_a_model_that_is_timed_as_a_whole_only_has_costs_without_times():
-    found = joined(times=Times(whole=(1.0, 1.0), cpu=(1.0, 1.0), marked=(), places={}))
+    found = joined(times=Times(whole=(1.0, 1.0), cpu=(1.0, 1.0), marked=(), places={}, places_cpu={}))
     assert (found.added, found.glue, found.marked) == (None, None, None)
     assert all(row.time is None and row.reached is None and row.bound for row in found.rows)
 

@@ -43,8 +43,10 @@ def test_what_nobody_counts_is_a_question_in_its_row_and_a_note():
 def test_layers_that_add_up_need_no_note_and_others_say_what_it_is():
     assert notes(performance([cost()], [1e-3], whole=1.09e-3)) == []
     (note,) = notes(performance([cost()], [1e-3], whole=2e-3, marked=2.5e-3))
-    assert note.startswith("layers add up to -50.0 % of the whole: with marks a forward takes +0.5 ms")
-    assert "-1.5 ms of that" in note
+    assert note.startswith(
+        "layers add up to -50.0 % of the whole (by the time in which their thread ran: -50.0 %): with marks"
+    )
+    assert "takes +0.5 ms, and its layers add up to -1.5 ms of that" in note
 
 
 def test_a_machine_in_use_and_simulated_integers_are_said():
