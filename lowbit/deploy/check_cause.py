@@ -24,7 +24,8 @@ class _Known:
 
 _KNOWN = (
     _Known(
-        pattern=r"[Dd]ata-dependent (?:branching|expression)|generic_jump|Could not extract specialized integer",
+        pattern=r"[Dd]ata-dependent (?:branching|expression)|generic_jump|Could not extract specialized integer"
+        r"|symbolically traced variables cannot be used as inputs to control flow",
         message="control flow on a tensor: which way Python goes depends on values, and a graph has only one way",
         remedy="write both ways with torch.where, or use torch.cond; or decide outside of forward",
     ),

@@ -1,0 +1,243 @@
+"""The levels at which a model can be deployed, and how each is made."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lowbit.deploy.artifact import Artifact, Run, autotuned, compiled, load
+from lowbit.deploy.check import Cause
+from lowbit.deploy.check_cause import cause_of, packed_cause
+from lowbit.deploy.check_export import silence
+from lowbit.quantization.engine import OnEngine
+from lowbit.quantization.flow import QuantizationError
+from lowbit.quantization.pt2e import fusion
+from lowbit.quantization.torch_ao import traced
+
+_COMPILERS = ("c++", "g++", "clang++")
+_RUN_AS_IT_IS = "run the model as it is (O0)"
+
+
+class CannotBeMade(Exception):
+    """A level that a model does not have; `cause` says why."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A level of a model: what runs it, what is stored of it, and what there is to say."""
+
+    run: Run
+    artifact: Artifact | None
+    notes: tuple[str, ...] = ()
+    cause: Cause | None = None
+
+
+@dataclass(kw_only=True)
+class Source:
+    """A model in eval mode with the inputs it is made for, and the folder for artifacts; it is exported once."""
+
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    folder: Path
+    _exported: dict[str, Any] = field(default_factory=dict)
+
+    def program(self) -> torch.export.ExportedProgram:
+        """Returns the exported model; raises CannotBeMade for one that is in no graph."""
+        if not self._exported:
+            packed = packed_cause(self.module)
+            self._exported = {"cause": packed} if packed is not None else _export(self.module, self.inputs)
+        if "cause" in self._exported:
+            raise CannotBeMade(self._exported["cause"])
+        program: torch.export.ExportedProgram = self._exported["program"]
+        return program
+
+    def stored(self) -> Path:
+        """Returns the file of the exported model, which O0, O2 and O3 have in common."""
+        path = self.folder / "exported.pt2"
+        program = self.program()
+        if not self._exported.get("stored"):
+            _save(program, path)
+            self._exported["stored"] = True
+        return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A level's name, what it does in one sentence, and what makes it of a model."""
+
+    name: str
+    summary: str
+    make: Callable[[Source], Made]
+
+
+def _eager(source: Source) -> Made:
+    module = source.module
+    try:
+        return Made(run=module, artifact=Artifact(kind="exported", path=source.stored()))
+    except CannotBeMade as found:
+        if packed_cause(module) is None:
+            path = source.folder / "state.pt"
+            torch.save(module.state_dict(), path)
+            note = "only its tensors are stored: to run them takes the model's Python"
+            return Made(run=module, artifact=Artifact(kind="state", path=path), notes=(note,), cause=found.cause)
+    path = source.folder / "script.pt"
+    with silence(), torch.no_grad():
+        torch.jit.save(torch.jit.trace(module, source.inputs), path)
+    engine = module.engine if isinstance(module, OnEngine) else str(torch.backends.quantized.engine)
+    note = "stored as TorchScript, which is deprecated: no other format holds packed weights"
+    return Made(run=module, artifact=Artifact(kind="script", path=path, engine=engine), notes=(note,))
+
+
+def _fused(source: Source) -> Made:
+    packed = packed_cause(source.module)
+    if packed is not None:
+        said = "nothing to fuse: its layers are int8 kernels, fused when they were made"
+        raise CannotBeMade(Cause(message=said, remedy=_RUN_AS_IT_IS, place=packed.place))
+    try:
+        with silence():
+            # Its import warns of what it imports in its turn.
+            from torch.fx.experimental.optimization import fuse
+
+            # The graph has the model's own modules; fusing copies them.
+            fused: nn.Module = fuse(traced(source.module), inplace=False, no_trace=True)
+    except QuantizationError as error:
+        raise CannotBeMade(cause_of(error.__cause__ or error, remedy=_RUN_AS_IT_IS)) from error
+    fused.requires_grad_(requires_grad=False)
+    folded = _norms(source.module) - _norms(fused)
+    notes = [f"{folded} of {_norms(source.module)} normalizations folded" if folded else "no normalization to fold"]
+    if any(isinstance(child, nn.Conv2d) for child in fused.modules()):
+        laid_out: Any = fused  # torch's types leave this form of `to` out
+        laid_out.to(memory_format=torch.channels_last)
+        notes.append("weights of convolutions channels_last")
+    path = source.folder / "fused.pt2"
+    with torch.no_grad():
+        exported = _export(fused, source.inputs)
+    if "cause" in exported:
+        return Made(run=fused, artifact=None, notes=tuple(notes), cause=exported["cause"])
+    _save(exported["program"], path)
+    return Made(run=fused, artifact=Artifact(kind="exported", path=path), notes=tuple(notes))
+
+
+def _inductor(source: Source) -> Made:
+    return _compiled(source, compiled, "compiled")
+
+
+def _autotuned(source: Source) -> Made:
+    return _compiled(source, autotuned, "autotuned")
+
+
+def _compiled(source: Source, make: Callable[[nn.Module], Run], kind: Any) -> Made:
+    packed = packed_cause(source.module)
+    if packed is not None:
+        raise CannotBeMade(packed)
+    with silence():
+        # Importing the compiler takes a second, and warns of what it imports in its turn.
+        from torch._dynamo.utils import counters
+
+    before = counters["inductor"].copy()
+    run = make(source.module)
+    try:
+        with silence():
+            run(*source.inputs)
+    except Exception as error:
+        raise CannotBeMade(cause_of(error, remedy=_RUN_AS_IT_IS)) from error
+    found = fusion(counters["inductor"] - before)
+    notes = []
+    if found.convolutions or found.linears:
+        notes.append(f"{found.convolutions} convolutions and {found.linears} linear layers on integer kernels")
+    try:
+        return Made(run=run, artifact=Artifact(kind=kind, path=source.stored()), notes=tuple(notes))
+    except CannotBeMade as error:
+        notes.append("nothing is stored: it is compiled anew in each process, from the model's Python")
+        return Made(run=run, artifact=None, notes=tuple(notes), cause=error.cause)
+
+
+def _package(source: Source) -> Made:
+    program = source.program()
+    if not any(map(shutil.which, _COMPILERS)):
+        raise CannotBeMade(Cause(message="there is no C++ compiler here", remedy="install g++"))
+    with silence():
+        from torch._inductor import aoti_compile_and_package, config
+
+    artifact = Artifact(kind="package", path=source.folder / "model.pt2")
+    try:
+        with silence(), config.patch(freezing=True), torch.no_grad():
+            aoti_compile_and_package(program, package_path=str(artifact.path))
+            run = load(artifact)
+            run(*source.inputs)
+    except Exception as error:
+        raise CannotBeMade(cause_of(error, remedy="compile where the model is loaded (O2)")) from error
+    return Made(run=run, artifact=artifact)
+
+
+def _onnx(source: Source) -> Made:
+    from lowbit.deploy import compile_onnx
+
+    absent = compile_onnx.missing()
+    if absent:
+        said = f"ONNX needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed"
+        raise CannotBeMade(Cause(message=said, remedy="pip install 'stepbench[onnx]'"))
+    program, artifact = source.program(), Artifact(kind="onnx", path=source.folder / "model.onnx")
+    try:
+        with silence(), torch.no_grad():
+            compile_onnx.store(program, artifact.path)
+            run = load(artifact)
+    except Exception as error:
+        raise CannotBeMade(cause_of(error, remedy="use a .pt2 package (aoti)")) from error
+    return Made(run=run, artifact=artifact)
+
+
+LEVELS = {
+    level.name: level
+    for level in (
+        Level(name="O0", summary="eager: the model as it is; stored as a graph of torch.export", make=_eager),
+        Level(
+            name="O1",
+            summary="fused: normalizations folded into convolutions, channels_last, no gradients; no compiler",
+            make=_fused,
+        ),
+        Level(
+            name="O2",
+            summary="torch.compile with weights as constants; stored as O0 is, compiled again where it is loaded",
+            make=_inductor,
+        ),
+        Level(name="O3", summary="O2 with kernels chosen by timing them (max-autotune)", make=_autotuned),
+        Level(name="aoti", summary="AOTInductor: compiled ahead to a package that needs no compiler", make=_package),
+        Level(name="onnx", summary="ONNX, run by onnxruntime; an extra: pip install 'stepbench[onnx]'", make=_onnx),
+    )
+}
+DEFAULT = ("O0", "O1", "O2")
+
+
+def _export(module: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any]:
+    """Returns the program, or why there is none; strict export is the second try."""
+    first: Exception | None = None
+    for strict in (False, True):
+        try:
+            with silence(), torch.no_grad():
+                return {"program": torch.export.export(module, inputs, strict=strict)}
+        except Exception as error:  # noqa: BLE001 - torch.export raises errors of many kinds, and the model's own
+            first = first or error
+    assert first is not None
+    return {"cause": cause_of(first, remedy=_RUN_AS_IT_IS)}
+
+
+def _save(program: torch.export.ExportedProgram, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, path)
+
+
+def _norms(module: nn.Module) -> int:
+    return sum(isinstance(child, nn.modules.batchnorm._BatchNorm) for child in module.modules())  # noqa: SLF001 - the one class of all dimensions
