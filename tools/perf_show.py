@@ -16,6 +16,7 @@ from lowbit.deploy import markdown as markdowns
 from lowbit.deploy import page as pages
 from lowbit.deploy.cells import Cell, Column
 from lowbit.deploy.performance import Performance
+from lowbit.deploy.picture import graph_svg
 from lowbit.deploy.trace import Trace
 from lowbit.deploy.words import heading, notes, summary
 
@@ -56,8 +57,12 @@ def markdown(found: Found) -> str:
 
 
 def page(found: Found) -> str:
-    """Returns the page."""
-    return pages.render([each for each, _ in found])
+    """Returns the page, with the graph of each model coloured by the time of its layers."""
+    graphs = []
+    for each, traced in found:
+        times = {row.cost.place: row.time.center for row in each.rows if row.time is not None}
+        graphs.append(graph_svg(traced, times, name=each.name))
+    return pages.render([each for each, _ in found], graphs)
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], console: Console) -> Table:

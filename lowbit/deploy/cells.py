@@ -104,7 +104,9 @@ def _operations(cost: LayerCost) -> Cell:
 
 
 def _numbers(cost: LayerCost) -> str:
-    return "·".join(filter(None, (_largest(cost.inputs), _largest(cost.weights)))) or ABSENT
+    # Between layers, what was there before are scales and zero points.
+    weights = "" if cost.is_between else _largest(cost.weights)
+    return "·".join(filter(None, (_largest(cost.inputs), weights))) or ABSENT
 
 
 def _largest(sizes: Mapping[str, int]) -> str:
@@ -115,11 +117,15 @@ def _largest(sizes: Mapping[str, int]) -> str:
 def _time(time: Interval | None) -> Sequence[Cell]:
     if time is None:
         return Cell(ABSENT), Cell(ABSENT)
-    return Cell(f"{1e3 * time.center:.3f}", 1e3 * time.center), _percent(spread(time))
+    return _milliseconds(time.center), _percent(spread(time))
 
 
 def _bound(found: Bound | None) -> Sequence[Cell]:
-    return (Cell(ABSENT),) if found is None else (Cell(f"{1e3 * found.seconds:.3f}", 1e3 * found.seconds),)
+    return (Cell(ABSENT),) if found is None else (_milliseconds(found.seconds),)
+
+
+def _milliseconds(seconds: float) -> Cell:
+    return Cell(f"{1e3 * seconds:.3f}" if seconds >= 1e-5 else f"{1e3 * seconds:.5f}", 1e3 * seconds)
 
 
 def _number(value: float | None) -> Cell:

@@ -9,7 +9,7 @@ from lowbit.deploy.performance import Performance, Row
 from lowbit.deploy.words import number
 
 WIDTH, HEIGHT = 720, 360
-LEFT, RIGHT, TOP, BOTTOM = 60, 120, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 60, 120, 28, 40
 # Layers of a thousandth of the time are dots of this radius; one that takes all of it has the largest.
 SMALLEST, LARGEST = 2.5, 14.0
 
@@ -66,7 +66,7 @@ def _grid(axes: _Axes) -> list[str]:
         made.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{10.0 ** (power - 9):g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     made.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">operations by byte</text>')
-    made.append(f'<text x="{LEFT - 50}" y="{TOP + 2}">Gop/s</text>')
+    made.append(f'<text x="{LEFT - 6}" y="{TOP - 14}" text-anchor="end">Gop/s</text>')
     return made
 
 
