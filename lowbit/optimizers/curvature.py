@@ -20,6 +20,8 @@ from torch.utils.hooks import RemovableHandle
 from lowbit.optimizers.ranks import Exchange
 
 LAYERS = (nn.Linear, nn.Conv2d)
+# Elements of the table that takes a picture to its mean patch in one product: 1 MiB in fp32, as a second-level cache.
+LARGEST_TABLE = 1 << 18
 
 
 def vector_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -35,18 +37,23 @@ def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: in
     """
     if isinstance(layer, nn.Linear):
         return _mean_over_rows(inputs, samples)
-    mean = (inputs[:samples].mean(0) if inputs.ndim == 4 else inputs).contiguous()
+    mean = _first(inputs, samples).mean(0) if inputs.ndim == 4 and len(inputs) > 1 else inputs
+    mean = mean.reshape(mean.shape[-3:])
     left, right, top, bottom = _padding(layer)
     if layer.padding_mode != "zeros":
         mean = F.pad(mean.unsqueeze(0), (left, right, top, bottom), mode=layer.padding_mode).squeeze(0)
         left = right = top = bottom = 0
-    height, width = (
-        Window(mean.shape[1 + axis], layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis], *pads)
-        for axis, pads in enumerate(((top, bottom), (left, right)))
-    )
+    channels, high, wide = mean.shape
+    (kernel_high, kernel_wide), (stride_high, stride_wide) = layer.kernel_size, layer.stride
+    dilation_high, dilation_wide = layer.dilation
+    height = Window(high, kernel_high, stride_high, dilation_high, top, bottom)
+    width = Window(wide, kernel_wide, stride_wide, dilation_wide, left, right)
+    # The mean of an element of the patch over all positions is linear in the picture: the patches themselves, kernel
+    # height * kernel width times the picture, need not exist.
+    if high * wide * kernel_high * kernel_wide <= LARGEST_TABLE:
+        return (mean.reshape(channels, high * wide) @ _patch_means(height, width, mean.dtype, mean.device)).view(-1)
+    # It separates over the axes of the picture, for those whose table would be large.
     rows, columns = (_window_means(window, mean.dtype, mean.device) for window in (height, width))
-    # The mean of an element of the patch over all positions is linear in the picture and separates over its axes:
-    # the patches themselves, kernel height * kernel width times the picture, need not exist.
     return (rows @ (mean @ columns.T)).reshape(-1)
 
 
@@ -54,13 +61,17 @@ def output_vector(layer: nn.Linear | nn.Conv2d, gradient: torch.Tensor, samples:
     """Returns the mean gradient of a layer's output, one element for each row of its weight as a matrix."""
     if isinstance(layer, nn.Linear):
         return _mean_over_rows(gradient, samples)
-    return gradient[:samples].mean((0, 2, 3)) if gradient.ndim == 4 else gradient.mean((1, 2))
+    return _first(gradient, samples).mean((0, 2, 3)) if gradient.ndim == 4 else gradient.mean((1, 2))
 
 
 def _mean_over_rows(values: torch.Tensor, samples: int) -> torch.Tensor:
     if values.ndim == 1:
         return values.clone()
-    return values[:samples].mean(tuple(range(values.ndim - 1)))
+    return _first(values, samples).mean(tuple(range(values.ndim - 1)))
+
+
+def _first(values: torch.Tensor, samples: int) -> torch.Tensor:
+    return values if len(values) <= samples else values[:samples]
 
 
 def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
@@ -92,6 +103,13 @@ def _window_means(window: Window, dtype: torch.dtype, device: torch.device) -> t
     means = torch.zeros(kernel, size, dtype=torch.float64)
     means[taps.expand_as(seen)[inside], seen[inside]] = 1 / positions
     return means.to(device, dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _patch_means(height: Window, width: Window, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Returns T [height * width, kernel height * kernel width], where x.view(1, -1) @ T is the mean patch of x."""
+    rows, columns = (_window_means(window, torch.float64, torch.device("cpu")) for window in (height, width))
+    return torch.kron(rows, columns).T.contiguous().to(device, dtype)
 
 
 class _Sum(NamedTuple):
@@ -187,29 +205,44 @@ class _Hook:
     def __reduce__(self) -> tuple[Any, ...]:
         return _Inert, ()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(
         self, module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
     ) -> None:
         """Takes the input's vector and waits for the output's gradient."""
+        # The wrapper that keeps a compiler out costs more than the vector of a small layer.
+        if torch.compiler.is_compiling():
+            self._outside(module, inputs, named, output)
+        else:
+            self._watch(module, inputs, named, output)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _outside(self, *called: Any) -> None:
+        self._watch(*called)
+
+    def _watch(
+        self, module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
+    ) -> None:
         capture = self._capture()
         if capture is None or not capture.active or not output.requires_grad or module is not self._module():
             return
         assert isinstance(module, LAYERS)
         if not module.weight.requires_grad:
             return
-        given = inputs[0] if inputs else named["input"]
-        # Averages of half-precision values are taken in fp32, also inside autocast.
-        with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
-            a = input_vector(module, _at_least_fp32(given), capture.samples)
+        given = _at_least_fp32(inputs[0] if inputs else named["input"])
+        samples = capture.samples
+        if torch.is_autocast_enabled(given.device.type):
+            # Averages of half-precision values are taken in fp32, also inside autocast.
+            with torch.autocast(given.device.type, enabled=False):
+                a = input_vector(module, given, samples)
+        else:
+            a = input_vector(module, given, samples)
         name, reference = self._name, self._capture
         capture.awaited += 1
 
         def receive(gradient: torch.Tensor) -> None:
             receiver = reference()
             if receiver is not None and receiver.active:
-                with torch.no_grad(), torch.autocast(gradient.device.type, enabled=False):
-                    receiver.add(name, a, output_vector(module, _at_least_fp32(gradient), receiver.samples))
+                receiver.add(name, a, output_vector(module, _at_least_fp32(gradient), samples))
 
         output.register_hook(receive)
 
@@ -222,4 +255,5 @@ class _Inert:
 
 
 def _at_least_fp32(values: torch.Tensor) -> torch.Tensor:
-    return values.detach().to(vector_dtype(values.dtype))
+    values = values.detach()
+    return values if values.dtype.itemsize >= torch.float32.itemsize else values.float()

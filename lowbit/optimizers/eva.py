@@ -14,8 +14,8 @@ from torch import nn
 
 from lowbit.optimizers import eva_update
 from lowbit.optimizers.curvature import Capture
-from lowbit.optimizers.eva_layers import find_layers
-from lowbit.optimizers.eva_update import Direction
+from lowbit.optimizers.descent import Direction, descend
+from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 from lowbit.optimizers.ranks import unwrap
@@ -26,7 +26,8 @@ class Eva(MixedStateOptimizer):
 
     Everything else (normalization, embeddings, modules of other classes, frozen or unused layers) gets plain SGD.
     Several backward passes before one step, and several uses of one module, are averaged; `zero_grad` of the optimizer
-    drops what was collected together with the gradients.
+    drops what was collected together with the gradients. As in the published code a step may leave preconditioned
+    gradients where it found gradients.
 
     Args:
         model: its layers are hooked, its parameters are optimized. In DistributedDataParallel its statistics are
@@ -44,6 +45,7 @@ class Eva(MixedStateOptimizer):
             in no group is not changed.
         grad_scaler: needed only where `scaler.unscale_(optimizer)` is called before the step: the output gradients
             that hooks saw are scaled, and without the scaler nobody knows by how much.
+        compiled: large layers are updated by code that torch.compile makes in the first step; needs a C++ compiler.
 
     Raises ValueError for an argument outside its range and for shared weights, with the names of the modules.
     """
@@ -67,6 +69,7 @@ class Eva(MixedStateOptimizer):
         exclude: Iterable[nn.Module | str] = (),
         param_groups: Iterable[dict[str, Any]] | None = None,
         grad_scaler: torch.amp.GradScaler | None = None,
+        compiled: bool = False,
     ) -> None:
         for name, value, fine, allowed in (
             ("lr", lr, lr >= 0, "a number, 0 or more"),
@@ -82,8 +85,10 @@ class Eva(MixedStateOptimizer):
         self.damping, self.kl_clip, self.stat_decay, self.stat_every = damping, kl_clip, stat_decay, stat_every
         model, exchange = unwrap(model)
         self.layers = find_layers(model, exclude)
-        self._optimized: set[torch.Tensor] = set()
-        self.grad_scaler = grad_scaler
+        # Names of layers: whose weights are in a group, and which have statistics.
+        self._optimized: set[str] = set()
+        self._known: set[str] = set()
+        self.grad_scaler, self.compiled = grad_scaler, compiled
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
         self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples, exchange)
@@ -91,7 +96,8 @@ class Eva(MixedStateOptimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, whose layers are preconditioned from the next step on."""
         super().add_param_group(param_group)
-        self._optimized.update(param_group["params"])
+        added = {id(p) for p in param_group["params"]}
+        self._optimized.update(name for name, layer in self.layers.items() if id(layer.weight) in added)
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT001, FBT002 - torch's signature
         """Drops gradients, and what hooks collected with them: a batch that is given up must leave no trace."""
@@ -116,14 +122,20 @@ class Eva(MixedStateOptimizer):
                 loss = closure()
         healthy, unscale, unscale_vectors = scaling(self, self.grad_scaler)
         fresh = self._renew_statistics(healthy, unscale_vectors)
-        owners = {p: group for group in self.param_groups for p in group["params"] if p.grad is not None}
-        grads: dict[torch.Tensor, torch.Tensor] = {p: p.grad for p in owners}
+        # By identity: a tensor's own hash goes through Python.
+        grads = {id(p): p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
         if unscale is not None and grads:
             grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
-        scale, directions = self._directions(grads, {p: group["lr"] for p, group in owners.items()}, fresh)
+        scale, directions = self._directions(grads, fresh)
         for group in self.param_groups:
-            for parameters in self._portions([p for p in group["params"] if p in grads]):
-                self._descend(group, parameters, grads, healthy, scale, directions)
+            for parameters in self._portions([p for p in group["params"] if id(p) in grads]):
+                buffers = self._load_momentum(parameters)
+                descend(
+                    parameters, [grads[id(p)] for p in parameters], buffers,
+                    lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"], scale=scale,
+                    directions=[directions.get(id(p)) for p in parameters], healthy=healthy, compiled=self.compiled,
+                )  # fmt: skip
+                self._store_momentum(parameters, buffers, healthy)
             group["steps"] += 1
         self._set_capture()
         return loss
@@ -132,33 +144,12 @@ class Eva(MixedStateOptimizer):
         """Splits a group's parameters into those that are updated together."""
         return [parameters] if parameters else []
 
-    def _descend(
-        self,
-        group: dict[str, Any],
-        parameters: list[torch.Tensor],
-        grads: dict[torch.Tensor, torch.Tensor],
-        healthy: torch.Tensor | None,
-        scale: torch.Tensor | None,
-        directions: dict[torch.Tensor, Direction],
-    ) -> None:
-        buffers = self._load_momentum(parameters)
-        if healthy is not None:
-            # Whether this step counts is known to the device only: it is taken on copies and then chosen.
-            before, buffers = [p.clone() for p in parameters], [buffer.clone() for buffer in buffers]
-        eva_update.descend(
-            parameters, [grads[p] for p in parameters], buffers,
-            lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"],
-            scale=scale, directions=[directions.get(p) for p in parameters],
-        )  # fmt: skip
-        if healthy is not None:
-            torch._foreach_copy_(
-                parameters, [torch.where(healthy, p, old) for p, old in zip(parameters, before, strict=True)]
-            )
-        self._store_momentum(parameters, buffers, healthy)
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer."""
         super().load_state_dict(state_dict)
+        self._known = {
+            name for name, layer in self.layers.items() if {"a", "a_codes"} & self.state.get(layer.weight, {}).keys()
+        }
         self._set_capture()
 
     def _set_capture(self) -> None:
@@ -166,65 +157,65 @@ class Eva(MixedStateOptimizer):
 
     def _renew_statistics(
         self, healthy: torch.Tensor | None, unscale: torch.Tensor | None
-    ) -> dict[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Blends what the hooks took into the running averages and returns them, in full precision, by weight."""
-        pairs = {n: pair for n, pair in self.capture.take().items() if self.layers[n].weight in self._optimized}
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Blends what the hooks took into the running averages and returns them, in full precision, by layer."""
+        pairs = {name: pair for name, pair in self.capture.take().items() if name in self._optimized}
         if not pairs:
             return {}
-        weights = [self.layers[name].weight for name in pairs]
         g = [pair[1] for pair in pairs.values()]
         new = [pair[0] for pair in pairs.values()] + (g if unscale is None else list(torch._foreach_mul(g, unscale)))
-        known = [weight for weight in weights if self._has_statistics(weight)]
+        weights = [self.layers[name].weight for name in pairs]
+        known = [name in self._known for name in pairs]
         averages = new
-        if known:
-            kept = self._load_statistics(known)
-            position = {weight: index for index, weight in enumerate(weights)}
-            places = [part * len(weights) + position[weight] for part in (0, 1) for weight in known]
-            old = list(new)  # a first value stays as it is: it is averaged with itself
-            for place, vector in zip(places, kept, strict=True):
-                old[place] = vector
+        if any(known):
+            # A first value stays as it is: it is averaged with itself.
+            kept = iter(self._load_statistics([w for w, has in zip(weights, known, strict=True) if has]))
+            old = [next(kept) if has else value for has, value in zip(known * 2, new, strict=True)]
             if healthy is not None:
                 # Zeros stand for a first value that was not finite.
                 old = [torch.where((o == 0).all(), n, o) for o, n in zip(old, new, strict=True)]
             flat = eva_update.average(torch.cat(old), torch.cat(new), self.stat_decay)
-            averages = list(torch.split(flat, [len(vector) for vector in new]))
+            averages = list(torch.split(flat, [vector.numel() for vector in new]))
         self._store_statistics(weights, averages, healthy)
+        self._known.update(pairs)
         count = len(weights)
-        return dict(zip(weights, zip(averages[:count], averages[count:], strict=True), strict=True))
+        return dict(zip(pairs, zip(averages[:count], averages[count:], strict=True), strict=True))
 
     def _directions(
-        self,
-        grads: dict[torch.Tensor, torch.Tensor],
-        lrs: dict[torch.Tensor, float],
-        fresh: dict[torch.Tensor, tuple[torch.Tensor, torch.Tensor]],
-    ) -> tuple[torch.Tensor | None, dict[torch.Tensor, Direction]]:
+        self, grads: dict[int, torch.Tensor], fresh: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    ) -> tuple[torch.Tensor | None, dict[int, Direction]]:
         """Preconditions every layer that has a gradient and statistics."""
-        layers = [x for x in self.layers.values() if x.weight in grads and self._has_statistics(x.weight)]
+        layers = [x for name, x in self.layers.items() if name in self._known and id(x.weight) in grads]
         if not layers:
             return None, {}
-        stale = [layer.weight for layer in layers if layer.weight not in fresh]
+        stale = [layer for layer in layers if layer.name not in fresh]
         if stale:
-            kept = self._load_statistics(stale)
-            fresh = fresh | dict(zip(stale, zip(kept[: len(stale)], kept[len(stale) :], strict=True), strict=True))
-        a, g = ([fresh[layer.weight][part] for layer in layers] for part in (0, 1))
+            kept = self._load_statistics([layer.weight for layer in stale])
+            pairs = zip(kept[: len(stale)], kept[len(stale) :], strict=True)
+            fresh = fresh | dict(zip([layer.name for layer in stale], pairs, strict=True))
+        a, g = ([fresh[layer.name][part] for layer in layers] for part in (0, 1))
         dtype = g[0].dtype
-        biases = [None if layer.bias is None else grads.get(layer.bias) for layer in layers]
+        biases = [None if layer.bias is None else grads.get(id(layer.bias)) for layer in layers]
         scale, columns = eva_update.precondition(
-            [grads[layer.weight].to(dtype) for layer in layers],
-            [None if bias is None else bias.to(dtype) for bias in biases],
+            [_as(dtype, grads[id(layer.weight)]) for layer in layers],
+            [None if bias is None else _as(dtype, bias) for bias in biases],
             a, g,
-            groups=[layer.groups for layer in layers], lrs=[lrs[layer.weight] for layer in layers],
+            groups=[layer.groups for layer in layers], lrs=self._rates(layers),
             damping=self.damping, kl_clip=self.kl_clip,
         )  # fmt: skip
-        directions: dict[torch.Tensor, Direction] = {}
+        directions: dict[int, Direction] = {}
         for layer, bias, row, column in zip(layers, biases, a, columns, strict=True):
-            directions[layer.weight] = Direction(column, row, layer.groups)
-            if bias is not None and layer.bias is not None:
-                directions[layer.bias] = Direction(column, None, layer.groups)
+            directions[id(layer.weight)] = Direction(column, row, layer.groups)
+            if bias is not None:
+                directions[id(layer.bias)] = Direction(column, None, layer.groups)
         return scale, directions
 
-    def _has_statistics(self, weight: torch.Tensor) -> bool:
-        return "a" in self.state.get(weight, ())
+    def _rates(self, layers: Sequence[Layer]) -> list[Any]:
+        """Returns the learning rate of each layer's weight."""
+        if len(self.param_groups) == 1:
+            return [self.param_groups[0]["lr"]] * len(layers)
+        rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
+        return [rates[id(layer.weight)] for layer in layers]
 
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Returns all a and then all g, in full precision."""
@@ -251,8 +242,8 @@ class Eva(MixedStateOptimizer):
     def _store_momentum(
         self, parameters: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], healthy: torch.Tensor | None
     ) -> None:
-        """Keeps updated buffers; where `healthy` is false, what was kept before stays."""
-        if healthy is not None:
-            for parameter, buffer in zip(parameters, buffers, strict=True):
-                kept = self.state[parameter]["momentum_buffer"]
-                kept.copy_(torch.where(healthy, buffer, kept))
+        """Keeps updated buffers, which are the old ones where `healthy` is false."""
+
+
+def _as(dtype: torch.dtype, values: torch.Tensor) -> torch.Tensor:
+    return values if values.dtype == dtype else values.to(dtype)

@@ -57,9 +57,6 @@ class Eva8bit(Eva):
         self.quantize_momentum = quantize_momentum
         self._work: tuple[blockwise.Layout, torch.Tensor] | None = None
 
-    def _has_statistics(self, weight: torch.Tensor) -> bool:
-        return super()._has_statistics(weight) or "a_codes" in self.state.get(weight, ())
-
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         if not self.quantize_statistics:
             return super()._load_statistics(weights)

@@ -61,10 +61,6 @@ class Eva8bitCPU(Eva8bit):
             return value.to("cpu", copy=True)
         return super().place(key, value, parameter)
 
-    def _has_statistics(self, weight: torch.Tensor) -> bool:
-        pending = self._pending is not None and any(weight is other for other in self._pending[0])
-        return pending or super()._has_statistics(weight)
-
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         self._settle()
         vectors = super()._load_statistics(weights)

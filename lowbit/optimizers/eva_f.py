@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from lowbit.optimizers import eva_f_update, eva_update
+from lowbit.optimizers import eva_f_update
+from lowbit.optimizers.descent import Direction, descend
 from lowbit.optimizers.eva_layers import Layer, find_layers
-from lowbit.optimizers.eva_update import Direction
 from lowbit.optimizers.input_capture import InputCapture
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 from lowbit.optimizers.ranks import unwrap
@@ -97,7 +97,7 @@ class EvaF(MixedStateOptimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p in grads]
             if parameters:
-                eva_update.descend(
+                descend(
                     parameters, [grads[p] for p in parameters], [self._buffer(p) for p in parameters],
                     lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"],
                     scale=scale, directions=[directions.get(p) for p in parameters],

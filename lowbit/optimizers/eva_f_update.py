@@ -32,7 +32,7 @@ def precondition(
 
     Each sequence has an entry for each layer: weight gradients of any shape [out, ...], bias gradients [out] or None,
     vectors a [groups * in], and numbers of curvature blocks. Returns the scale, which is one for all layers, and each
-    layer's column [out], in V / sqrt(sum <V, G>) = scale G + column a^T. Where all gradients are zero the scale is 1.
+    layer's column [out], in V / sqrt(sum <V, G>) = scale (G + column a^T). Where all gradients are zero the scale is 1.
 
     V is never formed: <V, G> = |G|^2 - |G a|^2 / (|a|^2 + gamma).
     """
@@ -49,7 +49,7 @@ def precondition(
         total = total + v_dot_g.sum()
         products.append(product / damped.unsqueeze(1))
     scale = torch.where(total > 0, torch.where(total > 0, total, 1.0).rsqrt(), 1.0)
-    return scale, [column.view(-1) for column in torch._foreach_mul(products, -scale)]
+    return scale, [column.view(-1) for column in torch._foreach_mul(products, -1.0)]
 
 
 def _squares(values: torch.Tensor, blocks: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,17 +19,17 @@ class Layer:
     name: str
     module: nn.Linear | nn.Conv2d
 
-    @property
+    @functools.cached_property
     def weight(self) -> torch.Tensor:
         """The parameter that is preconditioned and under which the layer's state is kept."""
         return self.module.weight
 
-    @property
+    @functools.cached_property
     def bias(self) -> torch.Tensor | None:
         """The parameter that is one more column of the weight."""
         return self.module.bias
 
-    @property
+    @functools.cached_property
     def groups(self) -> int:
         """Number of curvature blocks."""
         return self.module.groups if isinstance(self.module, nn.Conv2d) else 1

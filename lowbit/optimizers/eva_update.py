@@ -72,27 +72,10 @@ def curvature_product(grad: torch.Tensor, bias_grad: torch.Tensor | None, a: tor
     return product if bias_grad is None else product + bias_grad
 
 
-def _add_outer(buffer: torch.Tensor, column: torch.Tensor, a: torch.Tensor, groups: int) -> None:
-    """Adds column a^T to a buffer that has the shape of the weight, in place, block by block."""
-    if groups == 1:
-        buffer.view(buffer.shape[0], -1).addr_(column, a)
-        return
-    blocks = buffer.view(groups, buffer.shape[0] // groups, -1)
-    blocks.baddbmm_(column.view(groups, -1, 1), a.view(groups, 1, -1))
-
-
 @functools.lru_cache(maxsize=64)
 def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Keeps small constants on the device: made afresh in each step they would be copied in each step."""
     return torch.tensor(values, dtype=dtype, device=device)
-
-
-class Direction(NamedTuple):
-    """One parameter's share of nu V = scale G + column a^T; a bias is the last column, so its a is None."""
-
-    column: torch.Tensor
-    a: torch.Tensor | None
-    groups: int
 
 
 def precondition(
@@ -110,12 +93,12 @@ def precondition(
 
     Each sequence has an entry for each layer: weight gradients of any shape [out, ...], bias gradients [out] or None,
     vectors a [groups * in] and g [out], numbers of curvature blocks, and learning rates.
-    Returns the scale, which is one for all layers, and each layer's column [out], in nu V = scale G + column a^T.
+    Returns the scale, which is one for all layers, and each layer's column [out], in nu V = scale (G + column a^T).
     """
     device, dtype = g[0].device, g[0].dtype
     products = [curvature_product(*layer) for layer in zip(grads, bias_grads, a, groups, strict=True)]
-    outputs = tuple(len(v) // n for v, n in zip(g, groups, strict=True) for _ in range(n))
-    inputs = tuple(len(v) // n for v, n in zip(a, groups, strict=True) for _ in range(n))
+    outputs = tuple(v.numel() // n for v, n in zip(g, groups, strict=True) for _ in range(n))
+    inputs = tuple(v.numel() // n for v, n in zip(a, groups, strict=True) for _ in range(n))
     ones = tuple(float(b is not None) for b, n in zip(bias_grads, groups, strict=True) for _ in range(n))
     out_lengths, in_lengths = (_constant(lengths, torch.int64, device) for lengths in (outputs, inputs))
     a_flat, g_flat = torch.cat(list(a)), torch.cat(list(g))
@@ -134,8 +117,8 @@ def precondition(
         weighted = torch.dot(block.v_dot_g, _constant(squares, dtype, device))
     scale = clip_factor(weighted, block.v_dot_v, grad_sq, kl_clip) / damping
     # The total is known here; left to find it out, repeat_interleave would ask the device.
-    factors = torch.repeat_interleave(-block.beta * scale, out_lengths, output_size=len(g_flat))
-    return scale, list(torch.split(g_flat * factors, [len(v) for v in g]))
+    factors = torch.repeat_interleave(-block.beta, out_lengths, output_size=len(g_flat))
+    return scale, list(torch.split(g_flat * factors, [v.numel() for v in g]))
 
 
 def _block_squares(
@@ -172,38 +155,3 @@ def average(old: torch.Tensor, new: torch.Tensor, decay: float) -> torch.Tensor:
     The weight is on the *new* value, as in the authors' code: with the default of 0.95 the past fades quickly.
     """
     return torch.lerp(old, new, decay)
-
-
-def descend(
-    parameters: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    buffers: list[torch.Tensor],
-    *,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    scale: torch.Tensor | None,
-    directions: Sequence[Direction | None],
-) -> None:
-    """Updates momentum buffers and parameters in place: buffer <- momentum buffer + nu V + decay p, p <- p - lr buffer.
-
-    This is torch.optim.SGD (no dampening, no Nesterov) on preconditioned gradients; a buffer of zeros gives its
-    first step. The gradients themselves are left as they are.
-    """
-    torch._foreach_mul_(buffers, momentum)
-    plain = [index for index, direction in enumerate(directions) if direction is None]
-    if plain:
-        torch._foreach_add_([buffers[index] for index in plain], [grads[index] for index in plain])
-    made = [(b, grad, direction) for b, grad, direction in zip(buffers, grads, directions, strict=True) if direction]
-    if made:
-        assert scale is not None
-        torch._foreach_addcmul_([buffer for buffer, _, _ in made], [grad for _, grad, _ in made], [scale] * len(made))
-        for buffer, _, direction in made:
-            if direction.a is not None:
-                _add_outer(buffer, direction.column.to(buffer.dtype), direction.a.to(buffer.dtype), direction.groups)
-        biases = [(buffer, direction.column.to(buffer.dtype)) for buffer, _, direction in made if direction.a is None]
-        if biases:
-            torch._foreach_add_([buffer for buffer, _ in biases], [column for _, column in biases])
-    if weight_decay:
-        torch._foreach_add_(buffers, parameters, alpha=weight_decay)
-    torch._foreach_add_(parameters, buffers, alpha=-lr)

@@ -50,10 +50,10 @@ def test_directions_are_divided_by_the_root_of_their_product_with_the_gradient()
     biases = [torch.randn(4, dtype=torch.float64), None]
     a = [torch.randn(6, dtype=torch.float64), torch.randn(36, dtype=torch.float64)]
     scale, columns = eva_f_update.precondition(grads, biases, a, groups=[1, 2], damping=0.03)
-    first = scale * grads[0] + torch.outer(columns[0], a[0])
-    bias = scale * biases[0] + columns[0]
+    first = scale * (grads[0] + torch.outer(columns[0], a[0]))
+    bias = scale * (biases[0] + columns[0])
     halves = [torch.outer(columns[1][3 * n : 3 * n + 3], a[1][18 * n : 18 * n + 18]) for n in (0, 1)]
-    second = scale * grads[1] + torch.cat(halves).view(6, 2, 3, 3)
+    second = scale * (grads[1] + torch.cat(halves).view(6, 2, 3, 3))
     product = (first * grads[0]).sum() + (bias * biases[0]).sum() + (second * grads[1]).sum()
     assert (scale * product).item() == pytest.approx(1.0, rel=1e-12)
 

@@ -50,9 +50,11 @@ def test_the_clip_takes_the_square_of_each_layers_own_rate():
         groups = [{"params": list(model[at].parameters()), "lr": lr} for at, lr in zip((0, 2), rates, strict=True)]
         optimizer = Eva(model, 1.0, momentum=0.0, weight_decay=0.0, kl_clip=kl_clip, param_groups=groups)
         before = values(model)
-        step(model, optimizer, *data())
+        inputs, targets = data()
+        F.cross_entropy(model(inputs), targets).backward()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        optimizer.step()
         changes.append(before - values(model))
-    gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     first = sum(parameter.numel() for parameter in model[0].parameters())
     rate = torch.full_like(gradient, rates[1])
     rate[:first] = rates[0]

@@ -1,0 +1,147 @@
+"""SGD with momentum along preconditioned gradients, in as few passes over memory as torch allows.
+
+A preconditioned gradient is nu V = scale (G + column a^T): one factor for all layers, and an outer product for each. In
+torch's fused SGD the factor is `grad_scale`, so that it takes no pass of its own; the outer product is added to the
+gradient in place, as the published code rewrites gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from lowbit.optimizers import compiled_descent
+
+
+class Direction(NamedTuple):
+    """One parameter's share of nu V = scale (G + column a^T); a bias is the last column of G, so its a is None."""
+
+    column: torch.Tensor
+    a: torch.Tensor | None
+    groups: int
+
+
+class _Part(NamedTuple):
+    """What belongs to one parameter."""
+
+    parameter: torch.Tensor
+    grad: torch.Tensor
+    buffer: torch.Tensor
+    direction: Direction | None
+
+
+def descend(
+    parameters: Sequence[torch.Tensor],
+    grads: Sequence[torch.Tensor],
+    buffers: Sequence[torch.Tensor],
+    *,
+    lr: float | torch.Tensor,
+    momentum: float,
+    weight_decay: float,
+    scale: torch.Tensor | None,
+    directions: Sequence[Direction | None],
+    healthy: torch.Tensor | None = None,
+    compiled: bool = False,
+) -> None:
+    """Updates buffers and parameters in place: buffer <- momentum buffer + nu V + decay p, p <- p - lr buffer.
+
+    This is torch.optim.SGD (no dampening, no Nesterov) on preconditioned gradients; a buffer of zeros gives its
+    first step. Where a direction is None, nu V is the gradient. Where `healthy` is false nothing changes but gradients,
+    which may be overwritten. With `compiled` large parameters are updated by compiled code, in one pass.
+    """
+    parts = [_Part(*of) for of in zip(parameters, grads, buffers, directions, strict=True)]
+    groups: dict[tuple[torch.dtype, torch.device, bool], list[_Part]] = {}
+    loose: list[_Part] = []
+    for part in parts:
+        p, grad = part.parameter, part.grad
+        # The fused kernel reads three tensors element by element as they lie in memory, and does not check how.
+        if p.is_contiguous() and grad.is_contiguous() and grad.dtype == p.dtype and not grad.is_sparse:
+            groups.setdefault((p.dtype, p.device, part.direction is not None), []).append(part)
+        else:
+            loose.append(part)
+    found_inf = None if healthy is None else (~healthy).float()
+    for (_, _, directed), same in groups.items():
+        if not directed:
+            _fused(same, [part.grad for part in same], lr, momentum, weight_decay, None, found_inf)
+            continue
+        assert scale is not None
+        # The kernel reads its divisor in fp32, which is not enough for parameters of more.
+        divisor = scale.reciprocal().float() if same[0].parameter.dtype.itemsize <= 4 else None
+        takes = compiled and healthy is None and same[0].parameter.dtype == torch.float32
+        small = []
+        for part in same:
+            if not (takes and compiled_descent.takes(part.parameter, part.direction)):
+                small.append(part)
+                continue
+            assert part.direction is not None
+            assert part.direction.a is not None
+            compiled_descent.step(
+                part.parameter, part.grad, part.buffer, part.direction.column, part.direction.a,
+                scale=scale, lr=lr, momentum=momentum, weight_decay=weight_decay,
+            )  # fmt: skip
+        corrected = [part.grad for part in small]
+        for part in small:
+            assert part.direction is not None
+            _correct(part.grad, part.direction)
+        if divisor is None:
+            torch._foreach_mul_(corrected, scale)
+        _fused(small, corrected, lr, momentum, weight_decay, divisor, found_inf)
+    if loose:
+        _unfused(loose, lr, momentum, weight_decay, scale, healthy)
+
+
+def _fused(
+    parts: Sequence[_Part],
+    grads: list[torch.Tensor],
+    lr: float | torch.Tensor,
+    momentum: float,
+    weight_decay: float,
+    divisor: torch.Tensor | None,
+    found_inf: torch.Tensor | None,
+) -> None:
+    torch._fused_sgd_(
+        [part.parameter for part in parts], grads, [part.buffer for part in parts] if momentum else [],
+        lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False,
+        is_first_step=False, grad_scale=divisor, found_inf=found_inf,
+    )  # fmt: skip
+
+
+def _correct(grad: torch.Tensor, direction: Direction) -> None:
+    """Adds column a^T to a contiguous G in place, to each curvature block on its own where there are several."""
+    column, a, groups = direction
+    if column.dtype != grad.dtype:
+        column, a = column.to(grad.dtype), None if a is None else a.to(grad.dtype)
+    if a is None:
+        grad.add_(column)
+    elif groups == 1:
+        # As a product of matrices: on the CPU addr_ takes twice as long.
+        grad.view(grad.shape[0], -1).addmm_(column.unsqueeze(1), a.unsqueeze(0))
+    else:
+        blocks = grad.view(groups, grad.shape[0] // groups, -1)
+        blocks.baddbmm_(column.view(groups, -1, 1), a.view(groups, 1, -1))
+
+
+def _unfused(
+    parts: Sequence[_Part],
+    lr: float | torch.Tensor,
+    momentum: float,
+    weight_decay: float,
+    scale: torch.Tensor | None,
+    healthy: torch.Tensor | None,
+) -> None:
+    """Does the same for parameters and gradients of any layout."""
+    for p, grad, buffer, direction in parts:
+        update = grad.to(buffer.dtype)
+        if direction is not None:
+            assert scale is not None
+            update = update.clone(memory_format=torch.contiguous_format)
+            _correct(update, direction)
+            update *= scale.to(update.dtype)
+        moved = buffer * momentum + update + weight_decay * p
+        ahead = p - lr * moved
+        if healthy is not None:
+            moved, ahead = torch.where(healthy, moved, buffer), torch.where(healthy, ahead, p)
+        buffer.copy_(moved)
+        p.copy_(ahead)
