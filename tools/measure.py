@@ -92,6 +92,10 @@ def command(
       stepbench measure resnet20/eva-8bit/none --data path/to/cifar-10-batches-bin
       stepbench measure --format seed
       stepbench measure --json report.json --markdown report.md
+      stepbench measure resnet20/sgd resnet20/eva --batch 32 --until accuracy=0.95
+
+    With --until, variants are trained to an accuracy on held-out pictures, side by side and over several seeds, each at
+    the best learning rate of one grid; records go to results/target. docs/time-to-target.md says how.
     """
     rules = until.protocol(given)
     axes = {axis: given[axis] for axis in ("batch", "threads", "ranks", "device")}

@@ -8,15 +8,16 @@ from typing import Any
 
 import click
 
-from bench.analyze import comparison
+from bench.analyze import comparison, target
 from bench.analyze.line_diff import ProfileDiff, diff
 from bench.analyze.verdict import Rule
+from bench.data.target import TargetRecord
 from bench.errors import InvalidOption, InvalidRecord, NothingMeasured, UnknownName
 from bench.report import pull_request
-from bench.store import comparisons, profiles, strict
-from bench.store.jsonl import scan
+from bench.store import comparisons, profiles, strict, targets
+from bench.store.jsonl import scan, scan_lines
 
-from . import output
+from . import output, until
 
 DEFAULT = "results/records"
 MOST_LINES = 5
@@ -33,8 +34,8 @@ MOST_SOURCE_LINES = 20_000
 def command(paths: tuple[str, ...], **given: Any) -> int:
     """Show stored records: the newest of each variant, on each machine and under each protocol.
 
-    FILE is a file or folder of records; without any, results/records. A line that cannot be read is reported
-    with its file and number, and the others are shown. No torch is needed.
+    FILE is a file or folder of records, or of trainings to a target (results/target); without any, results/records.
+    A line that cannot be read is reported with its file and number, and the others are shown. No torch is needed.
 
     With --pull-request, FILEs are what `stepbench compare --json` wrote, and what `stepbench profile diff --json` wrote
     of the same variants, if there is any. They are taken for data of strangers: what does not fit is refused in one
@@ -54,11 +55,19 @@ def command(paths: tuple[str, ...], **given: Any) -> int:
         raise InvalidOption("--output: belongs to --pull-request; --markdown and --json write the table")
     chosen = [Path(path) for path in paths] or [Path(DEFAULT)]
     output.check(given)
-    records, damaged = scan(chosen if paths or Path(DEFAULT).exists() else [])
+    existing = chosen if paths or Path(DEFAULT).exists() else []
+    records, damaged = scan(existing)
+    trainings: tuple[TargetRecord, ...] = ()
+    if not records:
+        trainings, others = scan_lines(existing, targets.decode)
+        damaged = others if trainings else damaged
     for line in damaged[:MOST_LINES]:
         click.echo(f"skipped: {line}", err=True)
     if len(damaged) > MOST_LINES:
         click.echo(f"skipped: {len(damaged) - MOST_LINES} more lines", err=True)
+    if trainings:
+        until.display(target.tables(trainings, baseline=given["baseline"]), given)
+        return 0
     if not records:
         raise NothingMeasured(f"no records in {', '.join(map(str, chosen))}; `stepbench measure` writes them")
     optimizers = {record.measurement.variant.optimizer for record in records}

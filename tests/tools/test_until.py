@@ -44,6 +44,7 @@ def test_variants_are_trained_from_file_to_table(stepbench, toy, tmp_path):
     assert code == 0, err
     assert "1 of 1" in out
     assert "stored: results/target/" in err
+    assert stepbench("report", "results/target") == (0, out, "")
     records, damaged = scan_lines([tmp_path / "results/target"], decode)
     assert damaged == ()
     assert [(str(each.training.variant), each.training.seed) for each in records] == [
