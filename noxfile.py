@@ -105,7 +105,7 @@ def accuracy(session: nox.Session) -> None:
 
 @nox.session
 def target(session: nox.Session) -> None:
-    """Train a small net to 95 % on the digits with six optimizers, over ten seeds; some minutes. -- resnet20 for longer."""
+    """Train a small net to 95 % on the digits with six optimizers, over ten seeds; -- resnet20 takes longer."""
     install(session)
     model, *options = session.posargs or ["small-net"]
     optimizers = ("sgd", "adamw", "eva", "eva-8bit", "sgd-8bit", "eva-f")
