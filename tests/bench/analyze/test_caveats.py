@@ -74,6 +74,15 @@ def test_more_threads_than_cores_are_named(replicate, record):
     assert codes(record(busy, "m/sgd/none@threads=2")) == ["foreign-load", "oversubscribed"]
 
 
+def test_ranks_use_the_cores_of_all_their_threads(replicate, record):
+    rows = steady(replicate)
+    assert codes(record(rows, "m/sgd/none@ranks=2")) == []
+    (caveat,) = derive(record(rows, "m/sgd/none@ranks=2,threads=2"))
+    assert caveat.code == "oversubscribed"
+    assert caveat.message.startswith("the 4 thread(s) of 2 ranks share 2 cores")
+    assert caveat.message.endswith("use fewer ranks or threads")
+
+
 def test_a_phase_of_few_clock_steps_is_named(replicate, record):
     (caveat,) = derive(record(steady(replicate), clock_resolution=1e-5))
     assert caveat.code == "coarse-clock"

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bench.data.measurement import Caveat
+from bench.data.metric import PHASES_OF_RANKS
 from bench.report import markdown
 from bench.report.plain import one_line
 from tests.bench.report.conftest import make_row, make_table, tables, whole_tables
@@ -51,6 +52,19 @@ def test_what_github_links_after_markup_is_done_is_broken(text, active):
     visible = "".join(child.content for child in inline(escaped))
     assert active not in visible
     assert visible.replace("\u200b", "") == text
+
+
+def test_a_row_of_ranks_shows_what_it_waited_for_and_sent():
+    counters = {
+        "communicate.messages": 5, "communicate.bytes": 1_254_036,
+        **{f"{phase}.operations": number for number, phase in enumerate(("forward", "backward", "optimize"), 1)},
+    }  # fmt: skip
+    row = make_row("mlp/eva/none@ranks=2", (1, 2, 3, 4, 10), counters=counters, phases=PHASES_OF_RANKS)
+    text = markdown.render(make_table(row))
+    assert "| communicate |" in text
+    assert "3.00 s<br>±1.2%<br>messages 5<br>bytes 1.25 MB" in text
+    assert "operations F/B/O" in text
+    assert "| 1 / 2 / 3 |" in text
 
 
 @given(st.text())

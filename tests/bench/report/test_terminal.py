@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from bench.data.measurement import Caveat
+from bench.data.metric import PHASES_OF_RANKS
 from bench.report import terminal
 from tests.bench.report.conftest import make_row, make_table, tables, whole_tables
 
@@ -44,6 +45,16 @@ def test_every_figure_is_there_at_any_width_and_no_line_is_wider(width):
         "4.20 MB", "2.303", "adamw/none", "failed: ValueError: no luck",
     ):  # fmt: skip
         assert figure in table
+
+
+def test_a_row_of_ranks_shows_what_it_waited_for_and_sent():
+    sent = COUNTERS | {"communicate.messages": 5, "communicate.bytes": 1_254_036}
+    times = (0.0119, 0.0208, 0.0031, 0.0186, 0.0512)
+    row = make_row("resnet20/eva/none@ranks=2", times, counters=sent, phases=PHASES_OF_RANKS)
+    text = render(row, FULL, width=140)
+    for figure in ("communicate", "messages·bytes", "3.10 ms", "5·1.25 MB", "1,034·100", "All times and counters are"):
+        assert figure in text
+    assert "communicate" not in render(FULL)
 
 
 def test_a_caveat_of_many_rows_is_printed_once():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -51,6 +53,23 @@ def test_a_cuda_mark_records_an_event_and_then_waits_for_the_device():
     assert cuda.log == [("record", "stream of cuda:0"), ("synchronize", "cuda:0")]
     cuda.time_ms = 12.5
     assert clock.span(start, clock.mark()).wall == pytest.approx(0.0125)
+
+
+def test_a_cuda_note_waits_for_nothing_and_keeps_to_the_cpu_clock_of_its_maker():
+    cuda = FakeCuda()
+    clock = CudaClock(torch.device("cuda:0"), cuda)
+    start = clock.mark()
+    cuda.log.clear()
+    with ThreadPoolExecutor(1) as other:
+        noted = other.submit(clock.note).result()
+    assert cuda.log == [("record", "stream of cuda:0")]
+    assert 0 <= clock.span(start, noted).cpu < 10
+
+
+def test_a_host_note_is_a_mark():
+    clock = HostClock()
+    start = clock.mark()
+    assert clock.span(start, clock.note()).wall > 0
 
 
 def test_resolution_is_the_smallest_positive_step_and_infinite_for_a_clock_that_stands():

@@ -4,12 +4,20 @@ import os
 
 import pytest
 
-from bench.run.foreign import Snapshot, load_between, snapshot
+from bench.run.foreign import Snapshot, load_between, own_between, snapshot
 
 
 def test_what_others_did_is_what_was_busy_less_what_we_did():
     start, end = Snapshot(at=10.0, busy=100.0, own=50.0), Snapshot(at=12.0, busy=103.5, own=51.5)
     assert load_between(start, end) == pytest.approx(1.0)
+
+
+def test_what_processes_did_that_work_with_this_one_is_not_foreign():
+    start, end = Snapshot(at=10.0, busy=100.0, own=50.0), Snapshot(at=12.0, busy=103.5, own=51.5)
+    assert own_between(start, end) == pytest.approx(1.5)
+    assert load_between(start, end, 1.5) == pytest.approx(0.25)
+    assert load_between(start, end, 99.0) == 0.0
+    assert own_between(None, None) == 0.0
 
 
 def test_rounding_of_the_kernels_ticks_never_gives_negative_load():

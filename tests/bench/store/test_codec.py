@@ -121,6 +121,13 @@ def test_an_older_schema_is_migrated_step_by_step(raw, monkeypatch):
         decode(json.dumps(raw).encode())
 
 
+def test_a_line_of_schema_2_is_of_one_rank(raw):
+    raw["schema"] = 2
+    del raw["measurement"]["variant"]["ranks"]
+    found = decode(json.dumps(raw).encode())
+    assert (found.schema, found.measurement.variant.ranks) == (SCHEMA_VERSION, 1)
+
+
 def test_a_line_of_schema_1_is_what_stepbench_itself_measured(raw):
     raw["schema"] = 1
     del raw["origin"]
