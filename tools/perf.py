@@ -26,7 +26,7 @@ MOST = 2
 
 @click.command("perf")
 @click.argument("variants", nargs=-1, required=True, metavar="VARIANT [VARIANT]")
-@click.option("--budget", type=float, default=8.0, show_default=True, metavar="SECONDS", help="Of timing one model.")
+@click.option("--budget", type=float, default=6.0, show_default=True, metavar="SECONDS", help="Of timing one model.")
 @click.option(
     "--target", metavar="FILE", help="JSON of other hardware: name, peak by dtype, bandwidth, on_chip_bytes; see above."
 )
@@ -85,21 +85,24 @@ def command(variants: tuple[str, ...], **given: Any) -> int:
     return 0
 
 
+def inference(text: str) -> Variant:
+    """Returns the variant that is meant, its ends may be left out; raises InvalidOption for one that trains."""
+    path, at, axes = text.partition("@")
+    parts = path.split("/")
+    parts += [NONE] * (len(PART_AXES) - len(parts))
+    variant = Variant.parse("/".join(parts) + at + axes)
+    if variant.optimizer != NONE:
+        raise InvalidOption(f"{text}: this is of inference; write {variant.with_axes(optimizer=NONE)}")
+    return variant
+
+
 def _wanted(texts: tuple[str, ...], given: dict[str, Any]) -> list[Variant]:
     """Returns the variants that are meant; raises InvalidOption for those that are no inference side by side."""
     if len(texts) > MOST:
         raise InvalidOption(f"{len(texts)} variants: one is shown by itself, two beside each other; give one or two")
     if given["budget"] <= 0:
         raise InvalidOption(f"--budget {given['budget']:g}: must be more than 0 seconds")
-    found = []
-    for text in texts:
-        path, at, axes = text.partition("@")
-        parts = path.split("/")
-        parts += [NONE] * (len(PART_AXES) - len(parts))
-        variant = Variant.parse("/".join(parts) + at + axes)
-        if variant.optimizer != NONE:
-            raise InvalidOption(f"{text}: perf is of inference; write {variant.with_axes(optimizer=NONE)}")
-        found.append(variant)
+    found = [inference(text) for text in texts]
     for axis in ("threads", "device"):
         values = [str(getattr(variant, axis)) for variant in found]
         if len(set(values)) > 1:

@@ -56,12 +56,12 @@ def notes(found: Performance) -> list[str]:
             "compiled: only the whole can be timed; operations and bytes are those of the code before it was compiled"
         )
     elif found.marked is not None and abs(found.added / found.latency - 1) > AGREEMENT:
-        marks, rest = 1e3 * (found.marked - found.latency), 1e3 * (found.added - found.marked)
         own = "" if found.added_cpu is None else f" (by the time in which their thread ran: {signed(_own(found))})"
         made.append(
             f"layers add up to {signed(found.added / found.latency - 1)} of the whole{own}: with marks a forward takes "
-            f"{marks:+.3g} ms, and its layers add up to {rest:+.3g} ms of that, as medians leave out what interrupts "
-            "another layer each time; a larger batch makes marks matter less, a quiet machine the rest"
+            f"{_more(found.marked - found.latency)}, and its layers add up to {_more(found.added - found.marked)} than "
+            "that, as medians leave out what interrupts another layer each time; a larger batch makes marks matter "
+            "less, a quiet machine the rest"
         )
     if found.cpu < (1 - WAITED) * found.latency:
         made.append(
@@ -98,6 +98,10 @@ def spread(time: Interval) -> float | None:
 def signed(part: float) -> str:
     """Returns a difference in percent with its sign."""
     return f"{100 * part:+.1f} %"
+
+
+def _more(seconds: float) -> str:
+    return f"{number(1e3 * abs(seconds))} ms {'more' if seconds >= 0 else 'less'}"
 
 
 def _own(found: Performance) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.run.load import load
+from lowbit.deploy.target import parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -35,6 +36,13 @@ def test_the_plug_in_in_the_readme_loads(tmp_path):
     assert "my-sgd" in load([str(tmp_path / "my_optimizer.py")]).names("optimizer")
 
 
+def test_the_code_and_the_target_of_the_guide_to_performance_are_taken():
+    page = ROOT / "docs/performance.md"
+    (code,), (target,) = code_blocks(page, "python"), code_blocks(page, "json")
+    exec(compile(code, page.name, "exec"), {})
+    assert parse(target.encode()).peak["int8"] == 5e12
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_inside_the_repository_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
@@ -45,7 +53,7 @@ def documented_commands():
     """Yields the arguments of every `stepbench` and `nox -s bench --` line in the documents."""
     for page in PAGES:
         for line in page.read_text().splitlines():
-            commands = "measure|report|list|ingest|history"
+            commands = "measure|report|list|ingest|history|perf"
             found = re.match(rf"\s{{4}}(?:\.venv/bin/)?(?:nox -s bench -- |stepbench (?={commands}))(.*)", line)
             if found:
                 text = re.split(r"\s{3,}", found.group(1))[0]

@@ -46,7 +46,7 @@ def test_layers_that_add_up_need_no_note_and_others_say_what_it_is():
     assert note.startswith(
         "layers add up to -50.0 % of the whole (by the time in which their thread ran: -50.0 %): with marks"
     )
-    assert "takes +0.5 ms, and its layers add up to -1.5 ms of that" in note
+    assert "takes 0.500 ms more, and its layers add up to 1.50 ms less than that" in note
 
 
 def test_a_machine_in_use_and_simulated_integers_are_said():
