@@ -36,23 +36,20 @@ def precondition(
 
     V is never formed: <V, G> = |G|^2 - |G a|^2 / (|a|^2 + gamma).
     """
-    total = a[0].new_zeros(())
-    products = []
-    for grad, bias_grad, vector, blocks in zip(grads, bias_grads, a, groups, strict=True):
-        product = curvature_product(grad, bias_grad, vector, blocks).view(blocks, -1)
-        damped = _squares(vector, blocks) + (float(bias_grad is not None) + damping)
-        grad_sq = _squares(grad, blocks)
-        if bias_grad is not None:
-            grad_sq = grad_sq + _squares(bias_grad, blocks)
-        # Of two nearly equal numbers the difference may round to less than what |G a| <= |G| |a| leaves of it.
-        v_dot_g = torch.maximum(grad_sq - _squares(product, blocks) / damped, grad_sq * (damping / damped))
-        total = total + v_dot_g.sum()
-        products.append(product / damped.unsqueeze(1))
+    layers = list(zip(grads, bias_grads, a, groups, strict=True))
+    products = [curvature_product(*layer).view(layer[-1], -1) for layer in layers]
+    # All norms of all curvature blocks in one call: of G, of a, of G a, and of the bias column and its 1 in a.
+    nothing, one = a[0].new_zeros(1), a[0].new_ones(1)
+    rows: list[torch.Tensor] = []
+    for values in (grads, a, products):
+        rows += [row for value, n in zip(values, groups, strict=True) for row in value.reshape(n, -1).unbind()]
+    for bias, n in zip(bias_grads, groups, strict=True):
+        rows += [nothing] * n if bias is None else bias.view(n, -1).unbind()
+    rows += [nothing if bias is None else one for bias, n in zip(bias_grads, groups, strict=True) for _ in range(n)]
+    grad_sq, a_sq, product_sq, bias_sq, ones = torch.stack(torch._foreach_norm(rows)).square_().view(5, -1)
+    grad_sq, damped = grad_sq + bias_sq, a_sq + ones + damping
+    # Of two nearly equal numbers the difference may round to less than what |G a| <= |G| |a| leaves of it.
+    total = torch.maximum(grad_sq - product_sq / damped, grad_sq * (damping / damped)).sum()
     scale = torch.where(total > 0, torch.where(total > 0, total, 1.0).rsqrt(), 1.0)
-    return scale, [column.view(-1) for column in torch._foreach_mul(products, -1.0)]
-
-
-def _squares(values: torch.Tensor, blocks: int) -> torch.Tensor:
-    """Returns the sum of squares of each of the blocks that values lie in, one after the other."""
-    norms: torch.Tensor = torch.linalg.vector_norm(values.reshape(blocks, -1), dim=1)
-    return norms.square()
+    factors = [part.unsqueeze(1) for part in torch.split(-1 / damped, list(groups))]
+    return scale, [column.view(-1) for column in torch._foreach_mul(products, factors)]
