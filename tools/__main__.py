@@ -19,6 +19,7 @@ COMMANDS = {
     "profile": "Profile the lines of a step, its stacks and its trace; compare two profiles.",
     "quantize": "Take a model from float to quantized, with its accuracy at every stage.",
     "perf": "Show what each layer of a model costs, takes, and could take.",
+    "deploy": "Check a model, compile it at several levels, and draw its graph.",
     "calibrate": "Compare identical or slowed versions again and again: how often are verdicts wrong?",
     "ingest": "Read results of asv and pytest-benchmark into records.",
     "history": "Show how a step's cost went over commits, and where it changed.",

@@ -36,7 +36,7 @@ def performances(
     data = open_data(registry, given["data"])
     clock = clock_for(variants[0].device)
     show("measuring this machine")
-    machine = _machine(variants[0], fresh=given["fresh"])
+    here = machine(variants[0], fresh=given["fresh"])
     steps = []
     for variant in variants:
         show(f"building {variant}")
@@ -59,7 +59,7 @@ def performances(
                 trace=traced,
                 frames=step.variant.batch,
                 times=taken,
-                machine=machine,
+                machine=here,
                 on=on,
                 peak=peak_bytes(step),
             )
@@ -91,7 +91,7 @@ def _written(step: Step) -> torch.nn.Module:
     return module
 
 
-def _machine(variant: Variant, *, fresh: bool) -> Machine:
+def machine(variant: Variant, *, fresh: bool) -> Machine:
     """Returns the peaks of this machine: from the cache, or measured and kept there."""
     known = versions(variant)
     key = "|".join((known["cpu"], known["gpu"], known["torch"], known["threads"], variant.device))
@@ -102,11 +102,11 @@ def _machine(variant: Variant, *, fresh: bool) -> Machine:
         except (OSError, msgspec.MsgspecError):
             # None yet, or one of another version: it is measured.
             pass
-    machine = roofline.measure(clock_for(variant.device), variant.device)
+    found = roofline.measure(clock_for(variant.device), variant.device)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.encode(machine))
+        path.write_bytes(msgspec.json.encode(found))
     except OSError:
         # A cache that cannot be written costs two seconds the next time.
         pass
-    return machine
+    return found

@@ -24,9 +24,11 @@ from bench.errors import InvalidOption, ResultsUnwritable
 from bench.plugin import Part
 from bench.run.load import load
 
-from . import output, progress
+from . import deploy, output, progress
 
 if TYPE_CHECKING:
+    import torch
+
     from lowbit.pipeline.trail import Trail
 
 INTERRUPTED = 130
@@ -65,6 +67,12 @@ INTERRUPTED = 130
 @click.option("--yuv", is_flag=True, help="Give the model centred YUV 4:4:4 (BT.601, full range) in place of RGB.")
 @click.option("--float", "start", metavar="CHECKPOINT", help="Start from a float.pt or a saved state_dict.")
 @click.option("--out", metavar="DIR", help="Where checkpoints and the trail are kept.  [default: quantized/MODEL-FLOW]")
+@click.option(
+    "--deploy",
+    metavar="DIR",
+    help="Check the deployed model of the first seed, make it at --levels, time and draw it; DIR keeps all of it.",
+)
+@click.option("--levels", metavar="LEVELS", help="With --deploy, as in stepbench deploy.  [default: O0,O1,O2]")
 @click.option("--fresh", is_flag=True, help="Start over, and lose what --out holds of the same seeds.")
 @click.option("--threads", type=int, default=1, show_default=True, metavar="N", help="Intra-op threads.")
 @click.option(
@@ -100,6 +108,7 @@ def command(model: str, **given: Any) -> int:
       stepbench quantize resnet20 --flow kbit-8 --yuv --input-scale 1/128 --high-precision-output classifier
       stepbench quantize resnet20 --flow fx-static-x86 --float quantized/resnet20-kbit-8/seed-0/float.pt
       stepbench quantize mobilenetv2 --flow kbit-8 --data path/to/cifar-10-batches-bin --optimizer sgd
+      stepbench quantize resnet20 --flow pt2e-static --deploy deployed --levels O0,O2,aoti
       stepbench quantize mlp --flow kbit-8-all-layers --plugin my_specimens.py
     """
     # torch reads these when it is imported.
@@ -109,11 +118,12 @@ def command(model: str, **given: Any) -> int:
     if given["seeds"] < 1:
         raise InvalidOption(f"--seeds {given['seeds']}: must be 1 or more")
     folder = Path(given["out"] or f"quantized/{model}-{given['flow']}")
+    deploys = deploy.after_pipeline(f"{model}, {given['flow']}", given)
     trails: dict[int, Trail] = {}
-    interrupted = False
+    first, interrupted = None, False
     with _explained():
         try:
-            _run(part, folder, given, trails)
+            first = _run(part, folder, given, trails)
         except KeyboardInterrupt:
             interrupted = True
     if trails:
@@ -124,11 +134,18 @@ def command(model: str, **given: Any) -> int:
             err=True,
         )
         return INTERRUPTED
+    if deploys is not None and first is not None:
+        deploys(*first)
     return 0
 
 
-def _run(part: Part, folder: Path, given: dict[str, Any], trails: dict[int, Trail]) -> None:
-    """Runs every seed; `trails` has at any time what was found so far."""
+def _run(
+    part: Part, folder: Path, given: dict[str, Any], trails: dict[int, Trail]
+) -> tuple[torch.nn.Module, torch.Tensor]:
+    """Runs every seed; `trails` has at any time what was found so far.
+
+    Returns the deployed model of the first seed, and the test pictures as it takes them.
+    """
     import torch
 
     from lowbit.pipeline.run import CHECKPOINT, run
@@ -147,7 +164,11 @@ def _run(part: Part, folder: Path, given: dict[str, Any], trails: dict[int, Trai
             def shown(text: str, done: float, total: float, number: int = number, seed: int = seed) -> None:
                 show(f"seed {seed}: {text}", number * total + done, given["seeds"] * total)
 
-            run(job(seed), path, show=shown, note=partial(trails.__setitem__, seed))
+            own = job(seed)
+            outcome = run(own, path, show=shown, note=partial(trails.__setitem__, seed))
+            if not number:
+                first = outcome.module, own.data.test.images
+    return first
 
 
 def _show(trails: Sequence[Trail], folder: Path, given: dict[str, Any]) -> None:

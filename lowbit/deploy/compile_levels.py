@@ -84,12 +84,13 @@ class Level:
 def _eager(source: Source) -> Made:
     module = source.module
     try:
-        return Made(run=module, artifact=Artifact(kind="exported", path=source.stored()))
+        graph = Artifact(kind="exported", path=source.stored())
+        return Made(run=module, artifact=graph, notes=("stored as a graph of torch.export",))
     except CannotBeMade as found:
         if packed_cause(module) is None:
             path = source.folder / "state.pt"
             torch.save(module.state_dict(), path)
-            note = "only its tensors are stored: to run them takes the model's Python"
+            note = "stored are its tensors alone, to run them takes the model's Python"
             return Made(run=module, artifact=Artifact(kind="state", path=path), notes=(note,), cause=found.cause)
     path = source.folder / "script.pt"
     with silence(), torch.no_grad():
@@ -157,7 +158,9 @@ def _compiled(source: Source, make: Callable[[nn.Module], Run], kind: Any) -> Ma
     if found.convolutions or found.linears:
         notes.append(f"{found.convolutions} convolutions and {found.linears} linear layers on integer kernels")
     try:
-        return Made(run=run, artifact=Artifact(kind=kind, path=source.stored()), notes=tuple(notes))
+        graph = Artifact(kind=kind, path=source.stored())
+        notes.append("stored as a graph of torch.export, and compiled again where it is loaded")
+        return Made(run=run, artifact=graph, notes=tuple(notes))
     except CannotBeMade as error:
         notes.append("nothing is stored: it is compiled anew in each process, from the model's Python")
         return Made(run=run, artifact=None, notes=tuple(notes), cause=error.cause)
@@ -201,7 +204,7 @@ def _onnx(source: Source) -> Made:
 LEVELS = {
     level.name: level
     for level in (
-        Level(name="O0", summary="eager: the model as it is; stored as a graph of torch.export", make=_eager),
+        Level(name="O0", summary="eager: the model as it is", make=_eager),
         Level(
             name="O1",
             summary="fused: normalizations folded into convolutions, channels_last, no gradients; no compiler",
@@ -209,7 +212,7 @@ LEVELS = {
         ),
         Level(
             name="O2",
-            summary="torch.compile with weights as constants; stored as O0 is, compiled again where it is loaded",
+            summary="torch.compile with weights as constants",
             make=_inductor,
         ),
         Level(name="O3", summary="O2 with kernels chosen by timing them (max-autotune)", make=_autotuned),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from lowbit.deploy.check import Cause
 from lowbit.deploy.compile import Built
 from lowbit.deploy.words import ABSENT, number
 
@@ -41,15 +42,15 @@ def legend() -> str:
 
 
 def notes(rows: Sequence[Built]) -> list[str]:
-    """Returns what each level does, what there is to say of it, and why it is not to be had, with the remedy."""
-    made = []
+    """Returns what each level does, what there is to say of it, and why it is not to be had, each cause once."""
+    made, told = [], dict[Cause, str]()
     for row in rows:
         lines = [row.summary, *row.notes]
         if row.cause is not None:
-            place = f", at {row.cause.place}" if row.cause.place else ""
-            what = "not stored as a graph" if row.is_made else "not to be had"
-            lines.append(f"{what}: {row.cause.message}{place}; {row.cause.remedy}")
-        made.append(f"{row.level}: " + ". ".join(lines))
+            what = "in no graph" if row.is_made else "not to be had"
+            lines.append(f"{what}: {_said(row.cause, told)}")
+            told.setdefault(row.cause, row.level)
+        made.append(f"{row.level}  " + "; ".join(lines))
     return made
 
 
@@ -69,6 +70,13 @@ def document(model: str, rows: Sequence[Built]) -> dict[str, Any]:
         finite = row.difference is not None and math.isfinite(row.difference)
         levels.append(plain | {"difference": row.difference if finite else None})
     return {"kind": "compile", "schema": SCHEMA, "model": model, "torch": str(torch.__version__), "levels": levels}
+
+
+def _said(cause: Cause, told: Mapping[Cause, str]) -> str:
+    if cause in told:
+        return f"as {told[cause]}"
+    place = f", at {cause.place}" if cause.place else ""
+    return f"{cause.message}{place}. Remedy: {cause.remedy}"
 
 
 def _difference(value: float | None) -> str:

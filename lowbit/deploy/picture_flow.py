@@ -10,8 +10,8 @@ from lowbit.deploy.trace import Operation, Trace, Value
 class Flow:
     """What flows in a trace: which operations work on data, and where their values come from behind views.
 
-    `visible` are the operations that work on data and are no views, `users` the indices of those that take each value
-    (-1 stands for the model's output), and `around` the places that have other places inside.
+    `visible` are the operations that work on data, are no views, and make something. `users` are the indices of those
+    that take each value (-1 stands for the model's output), and `around` the places that have other places inside.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -26,7 +26,7 @@ class Flow:
             if data.isdisjoint(operation.inputs):
                 continue
             data.update(made)
-            if not operation.is_view:
+            if made and not operation.is_view:
                 self.visible.append(operation)
         self._shown = {operation.index for operation in self.visible}
         self._seen_as = self._handed_on_as()

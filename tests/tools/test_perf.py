@@ -65,7 +65,7 @@ def test_a_target_predicts_what_is_not_at_hand(stepbench, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["resnet20/sgd/none"], "perf is of inference; write resnet20/none/none"),
+        (["resnet20/sgd/none"], "this is of inference; write resnet20/none/none"),
         (["resnet2"], "did you mean 'resnet20'"),
         (["resnet20"] * 3, "3 variants"),
         (["resnet20", "resnet20@threads=2"], "threads=1 and 2"),

@@ -16,6 +16,7 @@ from lowbit.deploy.picture_words import clipped
 from lowbit.deploy.trace import trace
 from lowbit.quantization.flow import quantized
 from lowbit.quantization.flows import flow
+from tests.lowbit.deploy import models
 
 PICTURES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 SVG = "{http://www.w3.org/2000/svg}"
@@ -149,6 +150,15 @@ def test_names_of_layers_cannot_break_out_of_the_document():
     svg = graph_svg(trace(evil, torch.ones(1, 2)), name='"><script>')
     assert "<script" not in svg
     assert any("<script>alert(1)</script>&" in text for text in titles(svg))
+
+
+def test_a_value_that_only_python_looks_at_ends_there():
+    values = torch.ones(2, 4)
+    module = models.Branchy()
+    nn.init.ones_(module.layer.weight)
+    found = graph(trace(module, values))
+    assert [node.label for node in found.nodes] == ["input", "layer", "sum · gt", "neg", "output"]
+    assert found.edges == ((0, 1), (1, 2), (1, 3), (3, 4))
 
 
 def test_long_names_are_cut_where_they_tell_least():
