@@ -129,31 +129,6 @@ def _milliseconds(seconds: float) -> Cell:
     return Cell(f"{1e3 * seconds:.{digits}f}" if seconds else "0", 1e3 * seconds)
 
 
-def _numbers(cost: LayerCost) -> str:
-    # Between layers, what was there before are scales and zero points.
-    weights = "" if cost.is_between else _largest(cost.weights)
-    return "·".join(filter(None, (_largest(cost.inputs), weights))) or ABSENT
-
-
-def _largest(sizes: Mapping[str, int]) -> str:
-    dtype = max(sizes, key=lambda name: sizes[name], default="")
-    return "i8" if dtype in SMALL_INTEGERS else _SHORT.get(dtype, dtype)
-
-
-def _time(time: Interval | None) -> Sequence[Cell]:
-    if time is None:
-        return Cell(ABSENT), Cell(ABSENT)
-    return _milliseconds(time.center), _percent(spread(time))
-
-
-def _bound(found: Bound | None) -> Sequence[Cell]:
-    return (Cell(ABSENT),) if found is None else (_milliseconds(found.seconds),)
-
-
-def _milliseconds(seconds: float) -> Cell:
-    return Cell(f"{1e3 * seconds:.3f}" if seconds >= 1e-5 else f"{1e3 * seconds:.5f}", 1e3 * seconds)
-
-
 def _number(value: float | None) -> Cell:
     return Cell(ABSENT) if value is None else Cell(number(value), value)
 

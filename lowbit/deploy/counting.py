@@ -73,7 +73,21 @@ def _attention(args: Sequence[Any], _made: Sequence[torch.Tensor]) -> int:
     return int(query.shape[:-1].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
 
 
+def _whole_attention(args: Sequence[Any], _made: Sequence[torch.Tensor]) -> int:
+    """Projects query, key and value, attends, and projects the output: all in one operation."""
+    (batch, queries, width), keys = args[0].shape, args[1].shape[1]
+    projections = 2 * batch * (queries + keys) * width * width
+    return int(projections + 2 * batch * queries * keys * width)
+
+
+def _recurrent(args: Sequence[Any], _made: Sequence[torch.Tensor]) -> int:
+    steps = args[0].shape[:-1].numel()
+    return int(steps * (args[1].numel() + args[2].numel()))
+
+
 _PRODUCTS: dict[str, _Formula] = {
+    "aten::_native_multi_head_attention": _whole_attention,
+    "aten::mkldnn_rnn_layer": _recurrent,
     **dict.fromkeys(
         ("aten::convolution", "aten::_convolution", "aten::cudnn_convolution", "aten::mkldnn_convolution",
          "mkldnn::_convolution_pointwise"), _convolution),

@@ -75,7 +75,7 @@ def costs(trace: Trace) -> tuple[LayerCost, ...]:
     groups: dict[str, list[Operation]] = {}
     for operation in trace.operations:
         groups.setdefault(operation.layer, []).append(operation)
-    order = sorted(groups, key=lambda place: groups[place][-1].index)
+    order = sorted(groups, key=lambda place: _last(groups[place]).index)
     around = {place for place in groups if any(_inside(other, place) for other in groups)}
     functions = {place for place, own in groups.items() if own[0].is_function}
     made = [_cost(trace, place, groups[place], is_around=place in around - functions) for place in order]
@@ -102,7 +102,7 @@ def _cost(trace: Trace, place: str, own: Sequence[Operation], *, is_around: bool
     loads, stores = _each(trace, real) if between else _boundary(trace, own)
     products = [operation for operation in own if operation.category == "product"]
     external = [value for value in (*loads, *stores) if value.kind == "input" or value.id in trace.output]
-    last = (real or own)[-1].outputs
+    last = _last(own).outputs
     return LayerCost(
         place=place,
         name=f"{place} {BETWEEN}".strip() if is_around else place or WHOLE,
@@ -118,6 +118,11 @@ def _cost(trace: Trace, place: str, own: Sequence[Operation], *, is_around: bool
         calls=Counter(operation.name for operation in real),
         uncounted=Counter(operation.name for operation in own if operation.macs is None),
     )
+
+
+def _last(own: Sequence[Operation]) -> Operation:
+    """Returns the last of some operations that computes something, or the last view."""
+    return next((operation for operation in reversed(own) if not operation.is_view), own[-1])
 
 
 def _boundary(trace: Trace, own: Sequence[Operation]) -> tuple[list[Value], list[Value]]:

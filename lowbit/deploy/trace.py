@@ -175,12 +175,25 @@ def _unpacked(packed: Any) -> list[torch.Tensor]:
 
 
 def _share(tensor: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool(tensor.untyped_storage()._cdata == other.untyped_storage()._cdata)  # noqa: SLF001 - meta tensors have no address
+    one, two = _storage(tensor), _storage(other)
+    return one is not None and two is not None and bool(one._cdata == two._cdata)  # noqa: SLF001 - meta tensors have no address
+
+
+def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:
+    """Returns what holds a tensor's elements; None for one that is sparse or in a format of its own."""
+    try:
+        return tensor.untyped_storage()
+    except NotImplementedError:
+        return None
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    elements = tensor.numel() * tensor.element_size()
-    size = min(elements, tensor.untyped_storage().nbytes())
+    if tensor.layout == torch.sparse_coo:
+        parts = (tensor._indices(), tensor._values())  # noqa: SLF001 - the public ones want it coalesced
+        return sum(part.numel() * part.element_size() for part in parts)
+    size, storage = tensor.numel() * tensor.element_size(), _storage(tensor)
+    if storage is not None:
+        size = min(size, storage.nbytes())
     if tensor.is_quantized and tensor.qscheme() in {torch.per_channel_affine, torch.per_channel_affine_float_qparams}:
         parts = (tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points())
         size += sum(part.numel() * part.element_size() for part in parts)

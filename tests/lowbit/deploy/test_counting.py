@@ -75,6 +75,20 @@ def test_attention_counts_its_two_products_of_matrices_which_torchs_counter_does
         assert theirs(module, query, key, value) == ours(module, query, key, value)
 
 
+def test_attention_in_one_operation_counts_what_its_parts_do():
+    module, values = nn.MultiheadAttention(8, 2, batch_first=True).eval(), torch.randn(3, 5, 8)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        parts = ours(module, values, values, values)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    assert ours(module, values, values, values) == parts == 2 * 3 * (4 * 5 * 8 * 8 + 2 * 5 * 5 * 8)
+
+
+def test_a_recurrent_layer_counts_both_of_its_weights_at_each_step():
+    assert ours(nn.LSTM(8, 4, batch_first=True).eval(), torch.randn(2, 5, 8)) == 2 * 2 * 5 * (4 * 4 * 8 + 4 * 4 * 4)
+
+
 @pytest.mark.parametrize(
     "function",
     [torch.relu, torch.softmax, functional.max_pool2d, functional.avg_pool2d, functional.batch_norm, torch.mean,

@@ -63,6 +63,21 @@ def test_an_expanded_tensor_takes_no_more_memory_than_what_is_expanded():
     assert [traced.values[number].bytes for number in traced.operations[0].outputs] == [16]
 
 
+def test_tensors_without_a_storage_are_values_too():
+    class Sparse(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.eye(4).to_sparse()
+
+        def forward(self, values):
+            return torch.sparse.mm(self.weight, values).to_mkldnn().to_dense()
+
+    traced = trace(Sparse(), torch.randn(4, 4))
+    # Of four numbers that are not 0: each with two indices of int64.
+    assert next(value.bytes for value in traced.values if value.kind == "weight") == 4 * (2 * 8 + 4)
+    assert traced.values[traced.output[0]].bytes == 64
+
+
 def test_operations_know_the_innermost_module_and_the_node_of_a_graph():
     written = trace(Small().eval(), batches(1)[0])
     layers = {operation.name: operation.layer for operation in written.operations}
