@@ -110,9 +110,9 @@ def target(session: nox.Session) -> None:
     model, *options = session.posargs or ["small-net"]
     optimizers = ("sgd", "adamw", "eva", "eva-8bit", "sgd-8bit", "eva-f")
     variants = [f"{model}/{optimizer}" for optimizer in optimizers]
-    how = ("--plugin", "tests/studies/small_net.py", "--batch", "32", "--until", "accuracy=0.95", "--seeds", "10")
-    files = ("--json", f"results/target/{model}.json", "--markdown", f"results/target/{model}.md")
-    session.run("stepbench", "measure", *variants, *how, *files, *options)
+    how = ("--plugin", "tests/studies/small_net.py", "--batch", "32", "--until", "accuracy=0.95")
+    how += ("--seeds", "10", "--limit-steps", "1000")
+    session.run("stepbench", "measure", *variants, *how, "--markdown", f"results/target/{model}.md", *options)
 
 
 @nox.session
