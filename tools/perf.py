@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.data.variant import NONE, PART_AXES, Variant
-from bench.errors import InvalidOption
+from bench.errors import InvalidOption, StepbenchError
 from bench.run.load import load
 from bench.run.select import check
 
@@ -72,8 +73,15 @@ def command(variants: tuple[str, ...], **given: Any) -> int:
 
     from . import perf_run, perf_show
 
-    with progress.bar(None) as show:
-        found = perf_run.performances(registry, wanted, on, given, show)
+    try:
+        with progress.bar(None) as show:
+            found = perf_run.performances(registry, wanted, on, given, show)
+    except StepbenchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a model may raise anything, and its own lines say where
+        click.echo(traceback.format_exc(), err=True)
+        click.echo(f"failed: {' or '.join(map(str, wanted))}: {type(error).__name__}: {error}", err=True)
+        return output.FAILED
     perf_show.show(found)
     versions = perf_run.versions(wanted[0])
     forms: dict[str, Callable[[Any], str | bytes]] = {

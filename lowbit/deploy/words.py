@@ -26,7 +26,7 @@ def summary(found: Performance) -> list[tuple[str, str]]:
     each, moved = 1 / found.frames, found.loaded + found.stored
     lines = [
         ("latency", f"{number(1e3 * found.latency)} ms" + ("" if half is None else f" ±{100 * half:.1f} %")),
-        ("FPS", f"{number(found.fps)} = {found.frames} frames / latency"),
+        ("FPS", f"{number(found.fps)} = {found.frames} frame{'s' if found.frames > 1 else ''} / latency"),
         ("operations", _run_and_frame(found.operations / 1e6, found.operations * each / 1e6, "M")),
         ("bytes", _run_and_frame(moved / 1e6, moved * each / 1e6, "MB")),
         ("", f"loaded {number(found.loaded / 1e6)} MB, stored {number(found.stored / 1e6)} MB a run"),

@@ -89,3 +89,22 @@ def test_peaks_are_kept_until_they_are_measured_again(stepbench, monkeypatch):
     assert "float32 100 Gop/s" in stepbench(*arguments)[1]
     assert "float32 7.00 Gop/s" in stepbench(*arguments, "--fresh")[1]
     assert "float32 7.00 Gop/s" in stepbench(*arguments)[1]
+
+
+def test_a_model_that_raises_is_a_variant_that_failed(stepbench, tmp_path):
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(
+        "import torch\n"
+        "from bench import Workload\n"
+        "class Broken(torch.nn.Module):\n"
+        "    def forward(self, pictures):\n"
+        "        raise ValueError('as planned')\n"
+        "def register(registry):\n"
+        "    @registry.model('broken')\n"
+        "    def broken(device, dtype, seed):\n"
+        "        return Workload(module=Broken(), loss=torch.nn.functional.cross_entropy)\n"
+    )
+    code, _, err = stepbench("perf", "broken", "--plugin", plugin, *QUICK)
+    assert code == 3
+    assert err.splitlines()[-1] == "failed: broken/none/none: ValueError: as planned"
+    assert "line 5, in forward" in err
