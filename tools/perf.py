@@ -82,12 +82,13 @@ def command(variants: tuple[str, ...], **given: Any) -> int:
         click.echo(traceback.format_exc(), err=True)
         click.echo(f"failed: {' or '.join(map(str, wanted))}: {type(error).__name__}: {error}", err=True)
         return output.FAILED
-    perf_show.show(found)
     versions = perf_run.versions(wanted[0])
+    about = perf_run.about(versions)
+    perf_show.show(found, about)
     forms: dict[str, Callable[[Any], str | bytes]] = {
         "json": lambda each: json.dumps(perf_show.document(each, versions), indent=1),
-        "markdown": perf_show.markdown,
-        "html": perf_show.page,
+        "markdown": lambda each: perf_show.markdown(each, about),
+        "html": lambda each: perf_show.page(each, about),
     }
     output.write_all(given, forms, found)
     return 0

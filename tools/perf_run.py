@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -82,6 +82,13 @@ def versions(variant: Variant) -> dict[str, str]:
         "threads": str(variant.threads),
         "host": here.host,
     }
+
+
+def about(known: Mapping[str, str]) -> str:
+    """Returns one line on the machine and the versions."""
+    threads = f"{known['threads']} thread{'s' if known['threads'] != '1' else ''}"
+    where = ", ".join(filter(None, (known["gpu"], known["cpu"], threads)))
+    return f"{where}; torch {known['torch']}, Python {known['python']}, stepbench {known['stepbench']}"
 
 
 def _written(step: Step) -> torch.nn.Module:

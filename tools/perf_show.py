@@ -27,10 +27,11 @@ WIDEST = 1000
 Found = Sequence[tuple[Performance, Trace]]
 
 
-def show(found: Found) -> None:
+def show(found: Found, about: str) -> None:
     """Prints the layers of one model, or those of two beside each other, and the figures of the whole."""
     console = Console(file=sys.stdout, highlight=False, no_color=not output.color(), width=output.width())
     performances = [each for each, _ in found]
+    console.print(about, style="dim", markup=False)
     console.print(heading(performances[0]), style="dim", markup=False)
     if len(performances) == 2:
         left, right = performances
@@ -51,18 +52,18 @@ def document(found: Found, versions: dict[str, str]) -> dict[str, Any]:
     return documents.document([each for each, _ in found], versions)
 
 
-def markdown(found: Found) -> str:
+def markdown(found: Found, about: str = "") -> str:
     """Returns the tables for a pull request."""
-    return markdowns.render([each for each, _ in found])
+    return markdowns.render([each for each, _ in found], about)
 
 
-def page(found: Found) -> str:
+def page(found: Found, about: str = "") -> str:
     """Returns the page, with the graph of each model coloured by the time of its layers."""
     graphs = []
     for each, traced in found:
         times = {row.cost.place: row.time.center for row in each.rows if row.time is not None}
         graphs.append(graph_svg(traced, times, name=each.name))
-    return pages.render([each for each, _ in found], graphs)
+    return pages.render([each for each, _ in found], graphs, about)
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], console: Console) -> Table:

@@ -10,9 +10,9 @@ from lowbit.deploy.performance import Performance
 from lowbit.deploy.words import heading, notes, summary
 
 
-def render(found: Sequence[Performance]) -> str:
-    """Returns the tables of one model, or of two with that of both before."""
-    lines = [heading(found[0])]
+def render(found: Sequence[Performance], about: str = "") -> str:
+    """Returns the tables of one model, or of two with that of both before; `about` says where they were taken."""
+    lines = [*filter(None, [about]), heading(found[0])]
     if len(found) == 2:
         lines += ["", *_table(beside.COLUMNS, beside.rows(beside.pairs(*found))), "", beside.legend(*found)]
     for each in found:

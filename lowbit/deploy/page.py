@@ -12,10 +12,10 @@ from lowbit.deploy.performance import Performance
 from lowbit.deploy.words import heading, notes, summary
 
 
-def render(found: Sequence[Performance], graphs: Sequence[str] = ()) -> str:
+def render(found: Sequence[Performance], graphs: Sequence[str] = (), about: str = "") -> str:
     """Returns one self-contained page of one model, or of two: nothing is fetched, and names of others are escaped.
 
-    `graphs` has an SVG for each model, or is empty.
+    `graphs` has an SVG for each model, or is empty; `about` says where the figures were taken.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lowbit.deploy"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -26,7 +26,7 @@ def render(found: Sequence[Performance], graphs: Sequence[str] = ()) -> str:
     pictures: Sequence[str | None] = list(graphs) or [None] * len(found)
     return environment.get_template("performance.html").render(
         title=" and ".join(each.name for each in found),
-        heading=heading(found[0]),
+        heading=[*filter(None, [about]), heading(found[0])],
         both=both,
         models=[_model(each, graph) for each, graph in zip(found, pictures, strict=True)],
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 from torch import fx, nn
 
 from lowbit.deploy import timing
@@ -90,6 +91,18 @@ def test_nodes_of_a_graph_are_places_too(clock):
 def test_the_time_of_the_thread_is_kept_beside_that_of_the_wall(clock):
     (found,) = take(Takes(clock, 2.0), clock=clock)
     assert set(found.cpu) == set(found.places_cpu[""]) == {1.0}
+
+
+def test_models_run_without_gradients_but_not_in_inference_mode_for_which_compiled_ones_are_made_anew(clock):
+    seen = set()
+
+    class Noted(Takes):
+        def forward(self, values):
+            seen.add((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
+            return super().forward(values)
+
+    take(Noted(clock, 2.0), clock=clock)
+    assert seen == {(False, False)}
 
 
 def test_the_interval_of_a_median_comes_from_stretches_of_neighbours():
