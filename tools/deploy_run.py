@@ -111,7 +111,8 @@ def deployment(of: Subject, want: Wanted, show: Show) -> Deployment:
             times = {row.cost.place: row.time.center for row in measured.rows if row.time is not None}
         svg = graph_svg(traced, times, name=of.name)
     found = Deployment(name=of.name, check=report, levels=tuple(made), performance=measured, svg=svg)
-    _write(found, want, lambda each: perf_show.page([(each, traced)]), perf_run.versions(of.variant))
+    versions = perf_run.versions(of.variant)
+    _write(found, want, lambda each: perf_show.page([(each, traced)], perf_run.about(versions)), versions)
     return found
 
 

@@ -7,6 +7,8 @@ is unpickled that could be anything but tensors.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from torch.utils._pytree import tree_leaves
 Kind = Literal["exported", "compiled", "autotuned", "package", "script", "onnx", "state"]
 Run = Callable[..., Any]
 TIMEOUT_S = 900
+# Operators that come with a module of their own, by their namespace.
+LIBRARIES = {"quantized_decomposed": "torch.ao.quantization.fx._decomposed"}
 _AUTOTUNE = "max-autotune"
 
 
@@ -102,6 +106,10 @@ def load(artifact: Artifact) -> Run:
     if artifact.kind == "state":
         state = torch.load(path, weights_only=True)
         return lambda *_: state
+    for library in LIBRARIES.values():
+        with contextlib.suppress(ImportError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(library)
     module: Run = torch.export.load(path).module()
     if artifact.kind == "exported":
         return module
@@ -109,8 +117,9 @@ def load(artifact: Artifact) -> Run:
 
 
 def store_batch(path: Path, inputs: Sequence[Any], expected: Sequence[torch.Tensor]) -> None:
-    """Stores a batch and what is expected for it."""
-    torch.save({"inputs": list(inputs), "expected": list(expected)}, path)
+    """Stores a batch and what is expected for it, and not what else lies where the batch was cut from."""
+    own = [value.clone() if isinstance(value, torch.Tensor) else value for value in inputs]
+    torch.save({"inputs": own, "expected": list(expected)}, path)
 
 
 def fresh(artifact: Artifact, batch: Path) -> Fresh:

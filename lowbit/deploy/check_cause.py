@@ -11,6 +11,7 @@ from torch import nn
 
 from lowbit.deploy.check import Cause
 from lowbit.deploy.check_place import place_of
+from lowbit.quantization.engine import OnEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +90,10 @@ def known_cause(text: str, *, place: str) -> Cause | None:
 
 def packed_layers(module: nn.Module) -> list[str]:
     """Returns the names of the layers whose weights are packed in objects of torch's int8 kernels."""
+    inside = module.module if isinstance(module, OnEngine) else module
     return [
         name.removesuffix("._packed_params")
-        for name, child in module.named_modules()
+        for name, child in inside.named_modules()
         if any(isinstance(value, torch.ScriptObject) for value in vars(child).values())
     ]
 

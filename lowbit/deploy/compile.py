@@ -16,7 +16,8 @@ from lowbit.deploy import artifact
 from lowbit.deploy.artifact import Artifact, Fresh
 from lowbit.deploy.check import Cause
 from lowbit.deploy.compile_grid import output_step
-from lowbit.deploy.compile_levels import DEFAULT, LEVELS, CannotBeMade, Level, Source
+from lowbit.deploy.compile_levels import DEFAULT, LEVELS, Level
+from lowbit.deploy.compile_source import CannotBeMade, Source
 
 Clock = Callable[[], float]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,21 +14,13 @@ from lowbit.deploy.artifact import Artifact, Run, autotuned, compiled, load
 from lowbit.deploy.check import Cause
 from lowbit.deploy.check_cause import cause_of, packed_cause
 from lowbit.deploy.check_export import silence
+from lowbit.deploy.compile_source import RUN_AS_IT_IS, CannotBeMade, Source, export, save
 from lowbit.quantization.engine import OnEngine
 from lowbit.quantization.flow import QuantizationError
-from lowbit.quantization.pt2e import fusion
+from lowbit.quantization.pt2e import Exported, fusion
 from lowbit.quantization.torch_ao import traced
 
 _COMPILERS = ("c++", "g++", "clang++")
-_RUN_AS_IT_IS = "run the model as it is (O0)"
-
-
-class CannotBeMade(Exception):
-    """A level that a model does not have; `cause` says why."""
-
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(cause.message)
-        self.cause = cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,35 +31,6 @@ class Made:
     artifact: Artifact | None
     notes: tuple[str, ...] = ()
     cause: Cause | None = None
-
-
-@dataclass(kw_only=True)
-class Source:
-    """A model in eval mode with the inputs it is made for, and the folder for artifacts; it is exported once."""
-
-    module: nn.Module
-    inputs: tuple[Any, ...]
-    folder: Path
-    _exported: dict[str, Any] = field(default_factory=dict)
-
-    def program(self) -> torch.export.ExportedProgram:
-        """Returns the exported model; raises CannotBeMade for one that is in no graph."""
-        if not self._exported:
-            packed = packed_cause(self.module)
-            self._exported = {"cause": packed} if packed is not None else _export(self.module, self.inputs)
-        if "cause" in self._exported:
-            raise CannotBeMade(self._exported["cause"])
-        program: torch.export.ExportedProgram = self._exported["program"]
-        return program
-
-    def stored(self) -> Path:
-        """Returns the file of the exported model, which O0, O2 and O3 have in common."""
-        path = self.folder / "exported.pt2"
-        program = self.program()
-        if not self._exported.get("stored"):
-            _save(program, path)
-            self._exported["stored"] = True
-        return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +46,7 @@ def _eager(source: Source) -> Made:
     module = source.module
     try:
         graph = Artifact(kind="exported", path=source.stored())
-        return Made(run=module, artifact=graph, notes=("stored as a graph of torch.export",))
+        return Made(run=module, artifact=graph, notes=("stored as a graph of torch.export", *source.needs()))
     except CannotBeMade as found:
         if packed_cause(module) is None:
             path = source.folder / "state.pt"
@@ -104,7 +65,10 @@ def _fused(source: Source) -> Made:
     packed = packed_cause(source.module)
     if packed is not None:
         said = "nothing to fuse: its layers are int8 kernels, fused when they were made"
-        raise CannotBeMade(Cause(message=said, remedy=_RUN_AS_IT_IS, place=packed.place))
+        raise CannotBeMade(Cause(message=said, remedy=RUN_AS_IT_IS, place=packed.place))
+    if isinstance(source.module, Exported):
+        said = "nothing to fuse: the model is an exported graph, its normalizations are folded"
+        raise CannotBeMade(Cause(message=said, remedy=RUN_AS_IT_IS))
     try:
         with silence():
             # Its import warns of what it imports in its turn.
@@ -113,7 +77,7 @@ def _fused(source: Source) -> Made:
             # The graph has the model's own modules; fusing copies them.
             fused: nn.Module = fuse(traced(source.module), inplace=False, no_trace=True)
     except QuantizationError as error:
-        raise CannotBeMade(cause_of(error.__cause__ or error, remedy=_RUN_AS_IT_IS)) from error
+        raise CannotBeMade(cause_of(error.__cause__ or error, remedy=RUN_AS_IT_IS)) from error
     fused.requires_grad_(requires_grad=False)
     folded = _norms(source.module) - _norms(fused)
     notes = [f"{folded} of {_norms(source.module)} normalizations folded" if folded else "no normalization to fold"]
@@ -122,11 +86,10 @@ def _fused(source: Source) -> Made:
         laid_out.to(memory_format=torch.channels_last)
         notes.append("weights of convolutions channels_last")
     path = source.folder / "fused.pt2"
-    with torch.no_grad():
-        exported = _export(fused, source.inputs)
+    exported = export(fused, source.inputs)
     if "cause" in exported:
         return Made(run=fused, artifact=None, notes=tuple(notes), cause=exported["cause"])
-    _save(exported["program"], path)
+    save(exported["program"], path)
     return Made(run=fused, artifact=Artifact(kind="exported", path=path), notes=tuple(notes))
 
 
@@ -152,14 +115,14 @@ def _compiled(source: Source, make: Callable[[nn.Module], Run], kind: Any) -> Ma
         with silence():
             run(*source.inputs)
     except Exception as error:
-        raise CannotBeMade(cause_of(error, remedy=_RUN_AS_IT_IS)) from error
+        raise CannotBeMade(cause_of(error, remedy=RUN_AS_IT_IS)) from error
     found = fusion(counters["inductor"] - before)
     notes = []
     if found.convolutions or found.linears:
         notes.append(f"{found.convolutions} convolutions and {found.linears} linear layers on integer kernels")
     try:
         graph = Artifact(kind=kind, path=source.stored())
-        notes.append("stored as a graph of torch.export, and compiled again where it is loaded")
+        notes += ["stored as a graph of torch.export, and compiled again where it is loaded", *source.needs()]
         return Made(run=run, artifact=graph, notes=tuple(notes))
     except CannotBeMade as error:
         notes.append("nothing is stored: it is compiled anew in each process, from the model's Python")
@@ -221,25 +184,6 @@ LEVELS = {
     )
 }
 DEFAULT = ("O0", "O1", "O2")
-
-
-def _export(module: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any]:
-    """Returns the program, or why there is none; strict export is the second try."""
-    first: Exception | None = None
-    for strict in (False, True):
-        try:
-            with silence(), torch.no_grad():
-                return {"program": torch.export.export(module, inputs, strict=strict)}
-        except Exception as error:  # noqa: BLE001 - torch.export raises errors of many kinds, and the model's own
-            first = first or error
-    assert first is not None
-    return {"cause": cause_of(first, remedy=_RUN_AS_IT_IS)}
-
-
-def _save(program: torch.export.ExportedProgram, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.export.save(program, path)
 
 
 def _norms(module: nn.Module) -> int:

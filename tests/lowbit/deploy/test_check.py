@@ -106,7 +106,7 @@ def test_a_model_that_does_not_run_is_tried_no_further():
 
 def test_packed_weights_are_in_no_graph_but_run_on_every_engine(int8):
     for found in (exports(int8, (VALUES,), strict=False), compiles(int8, (VALUES,))):
-        assert found.causes[0].place == "layer module.layer"
+        assert found.causes[0].place == "layer layer"
         assert "pt2e-static" in found.causes[0].remedy
     abilities = engines(int8, (VALUES,))
     assert len(abilities) == len([name for name in torch.backends.quantized.supported_engines if name != "none"])

@@ -16,7 +16,8 @@ from lowbit.deploy.artifact import Artifact, Fresh, difference, outputs_of
 from lowbit.deploy.check import Cause
 from lowbit.deploy.compile import UnknownLevel, build
 from lowbit.deploy.compile_grid import output_step
-from lowbit.deploy.compile_levels import LEVELS, CannotBeMade, Level, Made
+from lowbit.deploy.compile_levels import LEVELS, Level, Made
+from lowbit.deploy.compile_source import CannotBeMade
 from lowbit.deploy.compile_text import HEADINGS, cells, document, notes
 from lowbit.quantization.flow import quantized
 from lowbit.quantization.flows import flow
@@ -72,6 +73,23 @@ def test_eager_is_stored_as_a_graph_that_a_fresh_process_runs_alike(tmp_path):
     assert (row.fresh, row.fresh_failure) == (0, "")
     assert row.size == (tmp_path / row.artifact).stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["exported.pt2"]
+
+
+def test_what_is_stored_is_the_model_and_no_batch(tmp_path):
+    many = torch.zeros(200_000, 4)
+    (row,) = built(models.Tiny(), many[:50_000], tmp_path, "O0")
+    assert row.size < many[:50_000].numel()
+    artifact.store_batch(tmp_path / "batch.pt", [many[:2]], [])
+    assert (tmp_path / "batch.pt").stat().st_size < 5_000
+
+
+def test_an_exported_graph_of_integers_is_loaded_with_its_operators(tmp_path):
+    pytest.importorskip("torchao")
+    module = quantized(flow("pt2e-static"), models.Tiny(), [VALUES], trains=False)
+    eager, fused = built(module, VALUES, tmp_path, "O0", "O1")
+    assert (eager.difference, eager.fresh) == (0, 0)
+    assert "import torch.ao.quantization.fx._decomposed before loading it" in eager.notes
+    assert fused.cause.message.startswith("nothing to fuse")
 
 
 def test_fusing_folds_normalization_and_leaves_the_model_alone(tmp_path):
