@@ -78,7 +78,8 @@ def compiles(module: nn.Module, inputs: tuple[Any, ...]) -> Ability:
         return Ability(name="compile", able=False, causes=(cause_of(error, remedy=remedy),))
     if found.break_reasons:
         causes = tuple(dict.fromkeys(_broken(reason, remedy) for reason in found.break_reasons))
-        note = f"{len(found.break_reasons)} graph breaks"
+        breaks = len(found.break_reasons)
+        note = f"{breaks} graph break{'s' * (breaks > 1)}"
         return Ability(name="compile", able=False, note=note, causes=causes)
     if found.graph_count < 1:
         nothing = Cause(message="Dynamo found nothing in the model to compile", remedy="run the model as it is (O0)")
