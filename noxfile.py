@@ -111,8 +111,21 @@ def target(session: nox.Session) -> None:
     optimizers = ("sgd", "adamw", "eva", "eva-8bit", "sgd-8bit", "eva-f")
     variants = [f"{model}/{optimizer}" for optimizer in optimizers]
     how = ("--plugin", "tests/studies/small_net.py", "--batch", "32", "--until", "accuracy=0.95")
-    how += ("--seeds", "10", "--limit-steps", "1000")
-    session.run("stepbench", "measure", *variants, *how, "--markdown", f"results/target/{model}.md", *options)
+    limits = ("--seeds", "10", "--limit-steps", "1000")
+    session.run("stepbench", "measure", *variants, *how, *limits, "--markdown", f"results/target/{model}.md", *options)
+
+
+@nox.session
+def eva(session: nox.Session) -> None:
+    """Measure Eva in all its forms beside SGD and the published algorithm, at batch 1 and 32; about ten minutes."""
+    install(session)
+    optimizers = ("sgd", "eva", "eva-compiled", "eva-8bit", "eva-8bit-cpu", "eva-reference")
+    how = ("--plugin", "tests/studies/eva_reference.py", "--results", "results/eva")
+    for batch in ("1", "32"):
+        for model in ("resnet20", "autoencoder", "vit"):
+            variants = [f"{model}/{optimizer}" for optimizer in optimizers]
+            session.run("stepbench", "measure", *variants, "--batch", batch, *how, *session.posargs)
+    session.run("python", "-m", "tests.studies.eva_floor")
 
 
 @nox.session

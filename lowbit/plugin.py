@@ -143,6 +143,16 @@ def _eva(registry: Registry) -> None:
 
         return Eva(_takes_eva(module), **same)
 
+    @registry.optimizer("eva-compiled")
+    def eva_compiled(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva in fp32 whose large layers are updated by compiled code; compiles for some seconds in the first step."""
+        from lowbit.optimizers import compiled_descent
+        from lowbit.optimizers.eva import Eva
+
+        if not compiled_descent.available():
+            raise StepbenchError("eva-compiled needs a C++ compiler (g++ or clang++), and there is none; choose eva")
+        return Eva(_takes_eva(module), compiled=True, **same)
+
     @registry.optimizer("eva-8bit")
     def eva_8bit(module: torch.nn.Module) -> torch.optim.Optimizer:
         """Eva with statistics and momentum stored in 8 bits."""

@@ -1,115 +1,20 @@
-"""Kronecker vectors of layers: what Eva keeps of a layer's inputs and of its outputs' gradients.
-
-Source: Zhang et al., "Eva: Practical Second-order Optimization with Kronecker-vectorized Approximation" (ICLR 2023,
-arXiv 2308.02123), section 3.
-"""
+"""What hooks collect of a model's layers between two steps of an optimizer."""
 
 from __future__ import annotations
 
 import copy
-import functools
 import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from lowbit.optimizers.factors import Factors, few_rows
+from lowbit.optimizers.kronecker import LAYERS, at_least_fp32, input_vector, output_vector
 from lowbit.optimizers.ranks import Exchange
-
-LAYERS = (nn.Linear, nn.Conv2d)
-# Elements of the table that takes a picture to its mean patch in one product: 1 MiB in fp32, as a second-level cache.
-LARGEST_TABLE = 1 << 18
-
-
-def vector_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Returns the dtype of the vectors of a layer that computes in a dtype: never narrower than fp32."""
-    return torch.float32 if dtype.itemsize < torch.float32.itemsize else dtype
-
-
-def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: int) -> torch.Tensor:
-    """Returns the mean input of a layer, one element for each column of its weight as a matrix.
-
-    Linear: inputs [batch, ..., in] give [in]. Conv2d: inputs [batch, channels, height, width] give the mean patch,
-    [channels * kernel height * kernel width]. Only the first `samples` of the batch count.
-    """
-    if isinstance(layer, nn.Linear):
-        return _mean_over_rows(inputs, samples)
-    mean = _first(inputs, samples).mean(0) if inputs.ndim == 4 and len(inputs) > 1 else inputs
-    mean = mean.reshape(mean.shape[-3:])
-    left, right, top, bottom = _padding(layer)
-    if layer.padding_mode != "zeros":
-        mean = F.pad(mean.unsqueeze(0), (left, right, top, bottom), mode=layer.padding_mode).squeeze(0)
-        left = right = top = bottom = 0
-    channels, high, wide = mean.shape
-    (kernel_high, kernel_wide), (stride_high, stride_wide) = layer.kernel_size, layer.stride
-    dilation_high, dilation_wide = layer.dilation
-    height = Window(high, kernel_high, stride_high, dilation_high, top, bottom)
-    width = Window(wide, kernel_wide, stride_wide, dilation_wide, left, right)
-    # The mean of an element of the patch over all positions is linear in the picture: the patches themselves, kernel
-    # height * kernel width times the picture, need not exist.
-    if high * wide * kernel_high * kernel_wide <= LARGEST_TABLE:
-        return (mean.reshape(channels, high * wide) @ _patch_means(height, width, mean.dtype, mean.device)).view(-1)
-    # It separates over the axes of the picture, for those whose table would be large.
-    rows, columns = (_window_means(window, mean.dtype, mean.device) for window in (height, width))
-    return (rows @ (mean @ columns.T)).reshape(-1)
-
-
-def output_vector(layer: nn.Linear | nn.Conv2d, gradient: torch.Tensor, samples: int) -> torch.Tensor:
-    """Returns the mean gradient of a layer's output, one element for each row of its weight as a matrix."""
-    if isinstance(layer, nn.Linear):
-        return _mean_over_rows(gradient, samples)
-    return _first(gradient, samples).mean((0, 2, 3)) if gradient.ndim == 4 else gradient.mean((1, 2))
-
-
-def _mean_over_rows(values: torch.Tensor, samples: int) -> torch.Tensor:
-    if values.ndim == 1:
-        return values.clone()
-    return _first(values, samples).mean(tuple(range(values.ndim - 1)))
-
-
-def _first(values: torch.Tensor, samples: int) -> torch.Tensor:
-    return values if len(values) <= samples else values[:samples]
-
-
-def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
-    if layer.padding == "valid":
-        return 0, 0, 0, 0
-    left, right, top, bottom = layer._reversed_padding_repeated_twice  # noqa: SLF001 - resolves padding="same"
-    return left, right, top, bottom
-
-
-class Window(NamedTuple):
-    """How a kernel moves over one axis of a picture of some size, padded with zeros before and after."""
-
-    size: int
-    kernel: int
-    stride: int
-    dilation: int
-    before: int
-    after: int
-
-
-@functools.lru_cache(maxsize=1024)
-def _window_means(window: Window, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Returns R [kernel, size], where R @ x is the mean of x over the positions of each tap of the kernel."""
-    size, kernel, stride, dilation, before, after = window
-    positions = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
-    taps = torch.arange(kernel).unsqueeze(1)
-    seen = taps * dilation + torch.arange(positions) * stride - before
-    inside = (seen >= 0) & (seen < size)
-    means = torch.zeros(kernel, size, dtype=torch.float64)
-    means[taps.expand_as(seen)[inside], seen[inside]] = 1 / positions
-    return means.to(device, dtype)
-
-
-@functools.lru_cache(maxsize=256)
-def _patch_means(height: Window, width: Window, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Returns T [height * width, kernel height * kernel width], where x.view(1, -1) @ T is the mean patch of x."""
-    rows, columns = (_window_means(window, torch.float64, torch.device("cpu")) for window in (height, width))
-    return torch.kron(rows, columns).T.contiguous().to(device, dtype)
+from lowbit.optimizers.small_layers import Pass, vectors, waits
 
 
 class _Sum(NamedTuple):
@@ -136,6 +41,11 @@ class Capture:
         self.awaited = 0
         self.active = True
         self.sums: dict[str, _Sum] = {}
+        # What the weight gradient of a layer is the product of, and the gradient itself as autograd left it.
+        self._factors: dict[str, Factors] = {}
+        self._accumulated: dict[str, torch.Tensor] = {}
+        self._watched: set[str] = set()
+        self._held: list[Pass] = []
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
         self._handles: list[RemovableHandle] = [
             module.register_forward_hook(_Hook(self, name, module), with_kwargs=True)
@@ -144,30 +54,78 @@ class Capture:
 
     def add(self, name: str, a: torch.Tensor, g: torch.Tensor) -> None:
         """Adds one pass of a layer."""
+        self._sum(name, a, g)
+        self._arrived()
+
+    def hold(self, each: Pass) -> None:
+        """Holds one pass of a small layer until no gradient is awaited, to take its vectors with those of others."""
+        self._held.append(each)
+        self._arrived()
+
+    def _sum(self, name: str, a: torch.Tensor, g: torch.Tensor) -> None:
         found = self.sums.get(name)
         self.sums[name] = _Sum(a, g, 1) if found is None else _Sum(found.a + a, found.g + g, found.passes + 1)
+
+    def _arrived(self) -> None:
         self.awaited -= 1
         if self.exchange is not None:
             self.exchange.drop()
-            if self.awaited == 0 and self.exchange.due:
+        if self.awaited == 0:
+            self._release()
+            if self.exchange is not None and self.exchange.due:
                 self.exchange.begin(self._means(), self.layers)
+
+    def _release(self) -> None:
+        """Takes the vectors of what is held: in backward, so that nobody can have written to it since."""
+        held, self._held = self._held, []
+        for each, (a, g) in zip(held, vectors(held, self.samples), strict=True):
+            self._sum(each.name, a, g)
+
+    def keep(self, name: str, factors: Factors) -> None:
+        """Keeps the factors of a layer's weight gradient, if this is the first pass since the last step."""
+        if name not in self.sums and name not in self._factors and self.exchange is None:
+            self._factors[name] = factors
+            layer = self.layers[name]
+            if name not in self._watched:
+                self._watched.add(name)
+                self._handles.append(layer.weight.register_post_accumulate_grad_hook(_Accumulated(self, name)))  # type: ignore[operator]  # torch types it as a tensor
+
+    def settle(self, name: str, grad: torch.Tensor | None) -> None:
+        """Notes a gradient that autograd has just left."""
+        if grad is not None and name in self._factors:
+            self._accumulated[name] = grad
+
+    def factors(self, name: str, grad: torch.Tensor) -> Factors | None:
+        """Returns the factors whose product a gradient still is, or None where that is not sure.
+
+        It is, if it is the tensor of one single backward pass and nothing has been written to it since: not another
+        pass, not clipping. What is written through `.data` goes unseen.
+        """
+        found = self.sums.get(name)
+        # A gradient that autograd made and nobody has written to is at its version 0.
+        untouched = grad is self._accumulated.get(name) and grad._version == 0  # noqa: SLF001 - torch's own counter has no other name
+        return self._factors.get(name) if untouched and found is not None and found.passes == 1 else None
 
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Returns the mean pair of each layer that gave one, and forgets it.
 
         What is returned must not be changed: a graph that was retained can bring an `a` again.
         """
+        self._release()
         pairs = self._means()
-        self.sums, self.awaited = {}, 0
+        self._forget()
         if self.exchange is not None and self.active:
             pairs = {name: (a, g) for name, (a, g) in self.exchange.finish(pairs, self.layers).items()}
         return pairs
 
     def drop(self) -> None:
         """Forgets what was collected."""
-        self.sums, self.awaited = {}, 0
+        self._forget()
         if self.exchange is not None:
             self.exchange.drop()
+
+    def _forget(self) -> None:
+        self.sums, self.awaited, self._factors, self._accumulated, self._held = {}, 0, {}, {}, []
 
     def _means(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         return {name: (a, g) if passes == 1 else (a / passes, g / passes) for name, (a, g, passes) in self.sums.items()}
@@ -176,7 +134,8 @@ class Capture:
         """Removes the hooks and what they collected."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self.sums = [], {}
+        self._handles = []
+        self._forget()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Capture:
         """Hooks the copied layers; nothing collected is copied, as deepcopy drops gradients too."""
@@ -228,23 +187,49 @@ class _Hook:
         assert isinstance(module, LAYERS)
         if not module.weight.requires_grad:
             return
-        given = _at_least_fp32(inputs[0] if inputs else named["input"])
-        samples = capture.samples
-        if torch.is_autocast_enabled(given.device.type):
-            # Averages of half-precision values are taken in fp32, also inside autocast.
-            with torch.autocast(given.device.type, enabled=False):
-                a = input_vector(module, given, samples)
-        else:
-            a = input_vector(module, given, samples)
-        name, reference = self._name, self._capture
+        given = at_least_fp32(inputs[0] if inputs else named["input"])
+        name, reference, samples = self._name, self._capture, capture.samples
+        factored = few_rows(module, given) and given.dtype == module.weight.dtype == output.dtype
+        held = output.dtype == given.dtype and waits(module, given, output)
+        a = None if held else _input_vector(module, given, samples)
         capture.awaited += 1
 
         def receive(gradient: torch.Tensor) -> None:
             receiver = reference()
-            if receiver is not None and receiver.active:
-                receiver.add(name, a, output_vector(module, _at_least_fp32(gradient), samples))
+            if receiver is None or not receiver.active:
+                return
+            gradient = at_least_fp32(gradient)
+            if factored:
+                width = given.shape[-1], gradient.shape[-1]
+                receiver.keep(name, Factors(given.reshape(-1, width[0]), gradient.reshape(-1, width[1])))
+            if a is None:
+                receiver.hold(Pass(name, module, given, gradient))
+            else:
+                receiver.add(name, a, output_vector(module, gradient, samples))
 
         output.register_hook(receive)
+
+
+def _input_vector(module: nn.Linear | nn.Conv2d, given: torch.Tensor, samples: int) -> torch.Tensor:
+    if not torch.is_autocast_enabled(given.device.type):
+        return input_vector(module, given, samples)
+    # Averages of half-precision values are taken in fp32, also inside autocast.
+    with torch.autocast(given.device.type, enabled=False):
+        return input_vector(module, given, samples)
+
+
+class _Accumulated:
+    """A hook on a weight that tells which gradient autograd has left; it does not hold the optimizer."""
+
+    def __init__(self, capture: Capture, name: str) -> None:
+        self._capture = weakref.ref(capture)
+        self._name = name
+
+    def __call__(self, parameter: torch.Tensor) -> None:
+        """Notes the gradient."""
+        capture = self._capture()
+        if capture is not None:
+            capture.settle(self._name, parameter.grad)
 
 
 class _Inert:
@@ -252,8 +237,3 @@ class _Inert:
 
     def __call__(self, *_: object) -> None:
         """Does nothing."""
-
-
-def _at_least_fp32(values: torch.Tensor) -> torch.Tensor:
-    values = values.detach()
-    return values if values.dtype.itemsize >= torch.float32.itemsize else values.float()

@@ -16,6 +16,7 @@ from lowbit.optimizers import eva_update
 from lowbit.optimizers.curvature import Capture
 from lowbit.optimizers.descent import Direction, descend
 from lowbit.optimizers.eva_layers import Layer, find_layers
+from lowbit.optimizers.factors import Factors
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 from lowbit.optimizers.ranks import unwrap
@@ -121,12 +122,13 @@ class Eva(MixedStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         healthy, unscale, unscale_vectors = scaling(self, self.grad_scaler)
+        factors = self._factors() if healthy is None and unscale is None else {}
         fresh = self._renew_statistics(healthy, unscale_vectors)
         # By identity: a tensor's own hash goes through Python.
         grads = {id(p): p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
         if unscale is not None and grads:
             grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
-        scale, directions = self._directions(grads, fresh)
+        scale, directions = self._directions(grads, fresh, factors)
         for group in self.param_groups:
             for parameters in self._portions([p for p in group["params"] if id(p) in grads]):
                 buffers = self._load_momentum(parameters)
@@ -182,7 +184,10 @@ class Eva(MixedStateOptimizer):
         return dict(zip(pairs, zip(averages[:count], averages[count:], strict=True), strict=True))
 
     def _directions(
-        self, grads: dict[int, torch.Tensor], fresh: dict[str, tuple[torch.Tensor, torch.Tensor]]
+        self,
+        grads: dict[int, torch.Tensor],
+        fresh: dict[str, tuple[torch.Tensor, torch.Tensor]],
+        factors: dict[str, Factors],
     ) -> tuple[torch.Tensor | None, dict[int, Direction]]:
         """Preconditions every layer that has a gradient and statistics."""
         layers = [x for name, x in self.layers.items() if name in self._known and id(x.weight) in grads]
@@ -201,6 +206,7 @@ class Eva(MixedStateOptimizer):
             [None if bias is None else _as(dtype, bias) for bias in biases],
             a, g,
             groups=[layer.groups for layer in layers], lrs=self._rates(layers),
+            factors=[factors.get(layer.name) for layer in layers],
             damping=self.damping, kl_clip=self.kl_clip,
         )  # fmt: skip
         directions: dict[int, Direction] = {}
@@ -209,6 +215,12 @@ class Eva(MixedStateOptimizer):
             if bias is not None:
                 directions[id(layer.bias)] = Direction(column, None, layer.groups)
         return scale, directions
+
+    def _factors(self) -> dict[str, Factors]:
+        """Returns the factors of those weight gradients that are still their product."""
+        found = ((name, x, x.weight.grad) for name, x in self.layers.items())
+        known = {name: self.capture.factors(name, grad) for name, x, grad in found if grad is not None}
+        return {name: factors for name, factors in known.items() if factors is not None}
 
     def _rates(self, layers: Sequence[Layer]) -> list[Any]:
         """Returns the learning rate of each layer's weight."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lowbit.optimizers.curvature import LAYERS
+from lowbit.optimizers.kronecker import LAYERS
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,9 @@ from typing import NamedTuple
 
 import torch
 
+from lowbit.optimizers.factors import Factors
+from lowbit.optimizers.factors import products as from_factors
+
 
 class Scalars(NamedTuple):
     """One number for each curvature block, [blocks]: what V needs, and what the KL clip needs of V."""
@@ -86,30 +89,27 @@ def precondition(
     *,
     groups: Sequence[int],
     lrs: Sequence[float],
+    factors: Sequence[Factors | None],
     damping: float,
     kl_clip: float | None,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Preconditions the gradients of all layers at once and clips them together; see the module's equations.
 
     Each sequence has an entry for each layer: weight gradients of any shape [out, ...], bias gradients [out] or None,
-    vectors a [groups * in] and g [out], numbers of curvature blocks, and learning rates.
+    vectors a [groups * in] and g [out], numbers of curvature blocks, learning rates, and the gradient's factors where
+    they are known.
     Returns the scale, which is one for all layers, and each layer's column [out], in nu V = scale (G + column a^T).
     """
     device, dtype = g[0].device, g[0].dtype
-    products = [curvature_product(*layer) for layer in zip(grads, bias_grads, a, groups, strict=True)]
     outputs = tuple(v.numel() // n for v, n in zip(g, groups, strict=True) for _ in range(n))
     inputs = tuple(v.numel() // n for v, n in zip(a, groups, strict=True) for _ in range(n))
     ones = tuple(float(b is not None) for b, n in zip(bias_grads, groups, strict=True) for _ in range(n))
     out_lengths, in_lengths = (_constant(lengths, torch.int64, device) for lengths in (outputs, inputs))
     a_flat, g_flat = torch.cat(list(a)), torch.cat(list(g))
-
-    def sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return torch.segment_reduce(values, "sum", lengths=lengths, unsafe=True)
-
-    a_sq = sums(a_flat.square(), in_lengths) + _constant(ones, dtype, device)
-    g_sq = sums(g_flat.square(), out_lengths)
-    grad_sq = _block_squares(grads, bias_grads, groups, dtype)
-    block = scalars(g_sq, a_sq, grad_sq, sums(g_flat * torch.cat(products), out_lengths), damping)
+    a_sq = _sums(a_flat.square(), in_lengths) + _constant(ones, dtype, device)
+    g_sq = _sums(g_flat.square(), out_lengths)
+    grad_sq, g_grad_a = _products(grads, bias_grads, a, g, groups, factors)
+    block = scalars(g_sq, a_sq, grad_sq, g_grad_a, damping)
     if len(set(lrs)) == 1:
         weighted = block.v_dot_g.sum() * lrs[0] ** 2
     else:
@@ -117,8 +117,52 @@ def precondition(
         weighted = torch.dot(block.v_dot_g, _constant(squares, dtype, device))
     scale = clip_factor(weighted, block.v_dot_v, grad_sq, kl_clip) / damping
     # The total is known here; left to find it out, repeat_interleave would ask the device.
-    factors = torch.repeat_interleave(-block.beta, out_lengths, output_size=len(g_flat))
-    return scale, list(torch.split(g_flat * factors, [v.numel() for v in g]))
+    columns = g_flat * torch.repeat_interleave(-block.beta, out_lengths, output_size=g_flat.numel())
+    return scale, list(torch.split(columns, [v.numel() for v in g]))
+
+
+def _sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return torch.segment_reduce(values, "sum", lengths=lengths, unsafe=True)
+
+
+def _products(
+    grads: Sequence[torch.Tensor],
+    bias_grads: Sequence[torch.Tensor | None],
+    a: Sequence[torch.Tensor],
+    g: Sequence[torch.Tensor],
+    groups: Sequence[int],
+    factors: Sequence[Factors | None],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns |G|^2 and g^T G a of each curvature block, the bias column included."""
+    cheap: dict[int, tuple[torch.Tensor, torch.Tensor]] = {
+        place: from_factors(known, a[place], g[place], with_bias=bias_grads[place] is not None)
+        for place, known in enumerate(factors)
+        if known is not None
+    }
+    rest = [place for place in range(len(grads)) if place not in cheap]
+    squares: list[torch.Tensor] = []
+    if rest:
+        count = [groups[place] for place in rest]
+        flat = _block_squares([grads[at] for at in rest], [bias_grads[at] for at in rest], count, g[0].dtype)
+        squares = list(torch.split(flat, count))
+    if not cheap:
+        return flat, torch.cat([_product(grads[at], bias_grads[at], a[at], g[at], groups[at]) for at in rest])
+    by_place = dict(zip(rest, squares, strict=True)) | {at: square for at, (square, _) in cheap.items()}
+    across = [
+        cheap[at][1] if at in cheap else _product(grads[at], bias_grads[at], a[at], g[at], groups[at])
+        for at in range(len(grads))
+    ]
+    return torch.cat([by_place[at] for at in range(len(grads))]), torch.cat(across)
+
+
+def _product(
+    grad: torch.Tensor, bias_grad: torch.Tensor | None, a: torch.Tensor, g: torch.Tensor, groups: int
+) -> torch.Tensor:
+    """Returns g^T G a, [groups]."""
+    product = curvature_product(grad, bias_grad, a, groups)
+    if groups == 1:
+        return torch.dot(product, g).view(1)
+    return (product * g).view(groups, -1).sum(1)
 
 
 def _block_squares(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from lowbit.optimizers.curvature import LAYERS, input_vector, vector_dtype
+from lowbit.optimizers.kronecker import LAYERS, input_vector, vector_dtype
 from lowbit.optimizers.ranks import Exchange
 
 

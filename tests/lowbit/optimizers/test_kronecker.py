@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lowbit.optimizers.curvature import input_vector, output_vector
+from lowbit.optimizers.kronecker import input_vector, output_vector
 
 
 @given(

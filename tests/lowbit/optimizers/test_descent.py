@@ -1,0 +1,92 @@
+"""One descent by every way there is, against the equation written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lowbit.optimizers import compiled_descent
+from lowbit.optimizers.descent import Direction, descend
+
+SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+
+
+def problem(shape=(6, 8), dtype=torch.float32, groups=1):
+    torch.manual_seed(0)
+    p, grad, buffer = (torch.randn(shape, dtype=dtype) for _ in range(3))
+    rows, columns = shape[0], grad[0].numel()
+    direction = Direction(torch.randn(rows, dtype=dtype), torch.randn(columns * groups, dtype=dtype), groups)
+    return p, grad, buffer, torch.tensor(1.7, dtype=dtype), direction
+
+
+def expected(p, grad, buffer, scale, direction):
+    column, a, groups = direction
+    height = p.shape[0] // groups
+    width = p[0].numel()
+    outer = torch.cat([
+        torch.outer(column[n * height : (n + 1) * height], a[n * width : (n + 1) * width]) for n in range(groups)
+    ])  # fmt: skip
+    moved = 0.9 * buffer + scale * (grad + outer.view(p.shape)) + 0.01 * p
+    return p - 0.1 * moved, moved
+
+
+def descended(p, grad, buffer, scale, direction, **options):
+    p, grad, buffer = p.clone(), grad.clone(), buffer.clone()
+    descend([p], [grad], [buffer], scale=scale, directions=[direction], **SETTINGS, **options)
+    return p, buffer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("shape", "groups"), [((6, 8), 1), ((6, 4, 3, 3), 1), ((6, 2, 3, 3), 2)])
+def test_buffer_and_parameter_are_those_of_the_equation(shape, groups, dtype):
+    given = problem(shape, dtype, groups)
+    for found, wanted in zip(descended(*given), expected(*given), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_a_parameter_in_another_layout_goes_the_same_way():
+    p, grad, buffer, scale, direction = problem((6, 4, 3, 3))
+    wanted = expected(p, grad, buffer, scale, direction)
+    laid_out = p.contiguous(memory_format=torch.channels_last)
+    descend([laid_out], [grad], [buffer], scale=scale, directions=[direction], **SETTINGS)
+    torch.testing.assert_close(laid_out.contiguous(), wanted[0])
+    torch.testing.assert_close(buffer, wanted[1])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_nothing_changes_where_gradients_are_not_finite(layout):
+    p, grad, buffer, scale, direction = problem((6, 4, 3, 3))
+    p = p.contiguous(memory_format=layout)
+    before = p.clone(), buffer.clone()
+    grad[0] = float("nan")
+    descend(
+        [p], [grad], [buffer], scale=scale, directions=[direction], healthy=torch.tensor(False), **SETTINGS
+    )  # fmt: skip
+    assert torch.equal(p, before[0])
+    assert torch.equal(buffer, before[1])
+
+
+def test_a_rate_may_be_a_tensor():
+    given = problem()
+    p, grad, buffer, scale, direction = (x.clone() if isinstance(x, torch.Tensor) else x for x in given)
+    descend(
+        [p], [grad], [buffer], scale=scale, directions=[direction],
+        lr=torch.tensor(0.1), momentum=0.9, weight_decay=0.01,
+    )  # fmt: skip
+    torch.testing.assert_close(p, expected(*given)[0])
+
+
+# torch's own compiler imports what torch deprecates.
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("shape", [(256, 256), (300, 220)])
+def test_compiled_code_goes_the_same_way(shape):
+    if not compiled_descent.available():
+        pytest.skip("no C++ compiler")
+    given = problem(shape)
+    for found, wanted in zip(descended(*given, compiled=True), expected(*given), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_compiled_code_is_for_large_layers_whose_column_is_whole():
+    small, large, blocks = problem((8, 8)), problem((256, 256)), problem((256, 256), groups=2)
+    assert [compiled_descent.takes(p, direction) for p, *_, direction in (small, large, blocks)] == [False, True, False]
