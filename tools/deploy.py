@@ -112,13 +112,9 @@ def after_pipeline(name: str, given: dict[str, Any]) -> Callable[[torch.nn.Modul
     batch, threads = given["batch"], given["threads"]
 
     def deploys(module: torch.nn.Module, pictures: torch.Tensor) -> None:
-        batches = tuple(part for part in pictures.split(batch) if len(part) == batch)
-        subject = deploy_run.Subject(
-            name=name,
-            module=module,
-            batches=batches or (pictures,),
-            variant=Variant.parse(f"{ANY_MODEL}@threads={threads}"),
-        )
+        batches = tuple(part for part in pictures.split(batch) if len(part) == batch) or (pictures,)
+        variant = Variant.parse(f"{ANY_MODEL}@batch={len(batches[0])},threads={threads}")
+        subject = deploy_run.Subject(name=name, module=module, batches=batches, variant=variant)
         want = deploy_run.Wanted(
             checks=True, levels=names, budget=BUDGET_S, picture=folder / "graph.svg", folder=folder
         )

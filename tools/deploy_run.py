@@ -29,7 +29,7 @@ from lowbit.deploy.compile import build as make
 from lowbit.deploy.performance import Performance, performance
 from lowbit.deploy.picture import graph_svg
 from lowbit.deploy.trace import trace
-from lowbit.deploy.words import summary
+from lowbit.deploy.words import notes, summary
 
 from . import output, perf_run, perf_show
 from .progress import Show
@@ -37,11 +37,11 @@ from .progress import Show
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """A model in eval mode that is deployed: its name, batches of inputs, and the variant that says what it runs on."""
+    """A model in eval mode: its name, batches of its one input, and a variant of its batch, threads and device."""
 
     name: str
     module: torch.nn.Module
-    batches: tuple[torch.Tensor, ...]
+    batches: tuple[Any, ...]
     variant: Variant
 
 
@@ -91,19 +91,19 @@ def deployment(of: Subject, want: Wanted, show: Show) -> Deployment:
     report, made, measured, svg = None, [], None, None
     if want.checks:
         show("checking")
-        report = check(of.module, of.batches[0], name=of.name)
+        report = check(of.module, (of.batches[0],), name=of.name)
     if want.levels:
         assert want.folder is not None
         made = make(
             of.module,
-            of.batches[0],
+            (of.batches[0],),
             want.folder,
             clock=clock.now,
             levels=want.levels,
             note=lambda name: show(f"making {name}"),
         )
     if want.budget or want.picture is not None:
-        traced = trace(of.module, of.batches[0])
+        traced = trace(of.module, (of.batches[0],))
         times = None
         if want.budget:
             show("timing")
@@ -133,6 +133,8 @@ def show(found: Deployment, want: Wanted) -> None:
         for note in compile_text.notes(found.levels):
             console.print(note, style="dim", markup=False)
     console.print(_last(found))
+    for number, note in enumerate(notes(found.performance) if found.performance is not None else (), 1):
+        console.print(f"[{number}] {note}", style="yellow", markup=False)
     if want.folder is not None or want.picture is not None:
         click.echo(f"stored: {want.folder or want.picture}", err=True)
 
@@ -160,9 +162,7 @@ def _measured(of: Subject, traced: Any, budget: float) -> Performance:
     taken = timing.Subject(module=of.module, batches=of.batches)
     with quiet_collector():
         (times,) = timing.take([taken], clock.clock_for(of.variant.device), budget, random.Random(0))  # noqa: S311 - of turns
-    return performance(
-        of.name, trace=traced, frames=len(of.batches[0]), times=times, machine=machine, on=None, peak=None
-    )
+    return performance(of.name, trace=traced, frames=of.variant.batch, times=times, machine=machine, on=None, peak=None)
 
 
 def _write(found: Deployment, want: Wanted, page: Callable[[Performance], str], versions: dict[str, str]) -> None:

@@ -45,7 +45,7 @@ def _float(module: nn.Module, inputs: torch.Tensor, engine: str) -> Ability:
         try:
             with silence(), torch.random.fork_rng(devices=[]):
                 made = quantized(flow(f"{mode}-static-{engine}"), copy.deepcopy(module), [inputs], trains=False)
-        except QuantizationError as error:
+        except Exception as error:  # noqa: BLE001 - a model's own code raises what it likes, also when it is copied
             said = _said(error, engine)
             causes.append(said if said not in causes else causes[0])
             continue
@@ -70,11 +70,13 @@ def _packed(module: nn.Module, inputs: tuple[Any, ...], engine: str) -> Ability:
     return Ability(name=name, able=True, note="packed for it" if engine == own else "runs when packed again")
 
 
-def _said(error: QuantizationError, engine: str) -> Cause:
-    """Returns the cause behind a flow's own word for it; its remedy is the last part of its message.
+def _said(error: Exception, engine: str) -> Cause:
+    """Returns the cause of an error; of a flow's own word the remedy is the last part.
 
     What every engine says alike is one cause, without the engine's name.
     """
+    if not isinstance(error, QuantizationError):
+        return cause_of(error, remedy=_REMEDY)
     message, _, remedy = str(error).replace(f" on {engine}", "").rpartition("; ")
     found = cause_of(error.__cause__ or error, remedy=remedy or _REMEDY)
     known = found.operator or found.message.startswith("control flow")

@@ -15,9 +15,10 @@ from torch import nn
 from lowbit.deploy import artifact
 from lowbit.deploy.artifact import Artifact, Fresh
 from lowbit.deploy.check import Cause
+from lowbit.deploy.check_cause import cause_of
 from lowbit.deploy.compile_grid import output_step
 from lowbit.deploy.compile_levels import DEFAULT, LEVELS, Level
-from lowbit.deploy.compile_source import CannotBeMade, Source
+from lowbit.deploy.compile_source import RUN_AS_IT_IS, CannotBeMade, Source
 
 Clock = Callable[[], float]
 
@@ -113,6 +114,8 @@ def _built(
             result = artifact.outputs_of(made.run(*source.inputs))
     except CannotBeMade as error:
         return Built(level=level.name, summary=level.summary, cause=error.cause)
+    except Exception as error:  # noqa: BLE001 - compilers and formats raise errors of many kinds
+        return Built(level=level.name, summary=level.summary, cause=cause_of(error, remedy=RUN_AS_IT_IS))
     seconds = clock() - start
     apart = artifact.difference(result, expected)
     again = Fresh(difference=None)

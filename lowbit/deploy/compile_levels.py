@@ -111,11 +111,8 @@ def _compiled(source: Source, make: Callable[[nn.Module], Run], kind: Any) -> Ma
 
     before = counters["inductor"].copy()
     run = make(source.module)
-    try:
-        with silence():
-            run(*source.inputs)
-    except Exception as error:
-        raise CannotBeMade(cause_of(error, remedy=RUN_AS_IT_IS)) from error
+    with silence():
+        run(*source.inputs)
     found = fusion(counters["inductor"] - before)
     notes = []
     if found.convolutions or found.linears:

@@ -45,11 +45,14 @@ class Source:
         return program
 
     def stored(self) -> Path:
-        """Returns the file of the exported model, which O0, O2 and O3 have in common."""
+        """Returns the file of the exported model, which O0, O2 and O3 have in common; raises CannotBeMade."""
         path = self.folder / "exported.pt2"
         program = self.program()
         if not self._exported.get("stored"):
-            save(program, path)
+            try:
+                save(program, path)
+            except Exception as error:
+                raise CannotBeMade(cause_of(error, remedy="keep the model's Python with its tensors")) from error
             self._exported["stored"] = True
         return path
 

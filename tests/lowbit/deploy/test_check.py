@@ -129,6 +129,17 @@ def test_what_no_flow_can_trace_runs_on_no_engine_and_its_cause_is_told_once():
     assert line_of(models.Branchy, "if values.sum()") in cause.place
 
 
+def test_a_model_that_cannot_be_copied_is_a_cause_too():
+    class Unique(models.Tiny):
+        def __deepcopy__(self, memo):
+            raise TypeError("there is only one of me")
+
+    report = CheckReport(model="u", torch="2", abilities=tuple(engines(Unique(), (VALUES,))))
+    ((cause, names),) = report.causes().items()
+    assert cause.message == "TypeError: there is only one of me"
+    assert len(names) == len(report.abilities)
+
+
 def test_a_model_of_two_tensors_is_told_how_to_be_quantized():
     (found,) = engines(models.Two(), (VALUES, VALUES))
     assert "wrap it" in found.causes[0].remedy

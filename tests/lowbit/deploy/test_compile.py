@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from lowbit.deploy import artifact, compile_onnx
+from lowbit.deploy import artifact, compile_onnx, compile_source
 from lowbit.deploy.artifact import Artifact, Fresh, difference, outputs_of
 from lowbit.deploy.check import Cause
 from lowbit.deploy.compile import UnknownLevel, build
@@ -164,6 +164,15 @@ def test_a_level_that_cannot_be_made_is_a_row_with_its_cause(tmp_path):
     )
     assert (rows[0].is_made, rows[0].cause, rows[0].size) == (False, cause, None)
     assert rows[1].is_made
+
+
+def test_a_graph_that_cannot_be_stored_leaves_eager_as_it_is(tmp_path, monkeypatch):
+    def fails(_program, _path):
+        raise OSError("no space")
+
+    monkeypatch.setattr(compile_source, "save", fails)
+    (row,) = built(models.Tiny(), VALUES, tmp_path, "O0")
+    assert (row.is_made, row.artifact, row.cause.message) == (True, "state.pt", "OSError: no space")
 
 
 def test_an_unknown_level_is_named_with_the_known_ones(tmp_path):
