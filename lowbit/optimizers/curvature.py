@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from lowbit.optimizers.factors import Factors, few_rows
+from lowbit.optimizers.factors import Factors, worth_keeping
 from lowbit.optimizers.kronecker import LAYERS, at_least_fp32, input_vector, output_vector
 from lowbit.optimizers.ranks import Exchange
 from lowbit.optimizers.small_layers import Pass, vectors, waits
@@ -189,7 +189,7 @@ class _Hook:
             return
         given = at_least_fp32(inputs[0] if inputs else named["input"])
         name, reference, samples = self._name, self._capture, capture.samples
-        factored = few_rows(module, given) and given.dtype == module.weight.dtype == output.dtype
+        factored = worth_keeping(module, given) and given.dtype == module.weight.dtype == output.dtype
         held = output.dtype == given.dtype and waits(module, given, output)
         a = None if held else _input_vector(module, given, samples)
         capture.awaited += 1

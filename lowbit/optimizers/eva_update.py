@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import torch
 
+from lowbit.optimizers import factors as factored
 from lowbit.optimizers.factors import Factors
-from lowbit.optimizers.factors import products as from_factors
 
 
 class Scalars(NamedTuple):
@@ -134,25 +134,25 @@ def _products(
     factors: Sequence[Factors | None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns |G|^2 and g^T G a of each curvature block, the bias column included."""
-    cheap: dict[int, tuple[torch.Tensor, torch.Tensor]] = {
-        place: from_factors(known, a[place], g[place], with_bias=bias_grads[place] is not None)
-        for place, known in enumerate(factors)
-        if known is not None
-    }
-    rest = [place for place in range(len(grads)) if place not in cheap]
-    squares: list[torch.Tensor] = []
-    if rest:
-        count = [groups[place] for place in rest]
-        flat = _block_squares([grads[at] for at in rest], [bias_grads[at] for at in rest], count, g[0].dtype)
-        squares = list(torch.split(flat, count))
-    if not cheap:
-        return flat, torch.cat([_product(grads[at], bias_grads[at], a[at], g[at], groups[at]) for at in rest])
-    by_place = dict(zip(rest, squares, strict=True)) | {at: square for at, (square, _) in cheap.items()}
     across = [
-        cheap[at][1] if at in cheap else _product(grads[at], bias_grads[at], a[at], g[at], groups[at])
-        for at in range(len(grads))
+        _product(grads[at], bias_grads[at], a[at], g[at], groups[at])
+        if known is None
+        else factored.across(known, a[at], g[at], with_bias=bias_grads[at] is not None)
+        for at, known in enumerate(factors)
     ]
-    return torch.cat([by_place[at] for at in range(len(grads))]), torch.cat(across)
+    squares: dict[int, torch.Tensor] = {
+        at: factored.square(known, with_bias=bias_grads[at] is not None)
+        for at, known in enumerate(factors)
+        if known is not None and factored.few_rows(known)
+    }
+    rest = [at for at in range(len(grads)) if at not in squares]
+    if rest:
+        count = [groups[at] for at in rest]
+        flat = _block_squares([grads[at] for at in rest], [bias_grads[at] for at in rest], count, g[0].dtype)
+        if not squares:
+            return flat, torch.cat(across)
+        squares.update(zip(rest, torch.split(flat, count), strict=True))
+    return torch.cat([squares[at] for at in range(len(grads))]), torch.cat(across)
 
 
 def _product(

@@ -26,27 +26,31 @@ class Factors(NamedTuple):
 WORTH = 8
 
 
-def few_rows(layer: nn.Module, inputs: torch.Tensor) -> bool:
-    """Says whether a layer's inputs are so few that its factors are cheaper to use than its gradient."""
+def worth_keeping(layer: nn.Module, inputs: torch.Tensor) -> bool:
+    """Says whether g^T G a costs less from the factors of a layer's gradient than from the gradient."""
     if not isinstance(layer, nn.Linear):
         return False
-    sides = layer.in_features + layer.out_features
     rows = inputs.numel() // layer.in_features
-    return rows * (rows + 1) * sides <= WORTH * layer.in_features * layer.out_features
+    return 4 * rows * (layer.in_features + layer.out_features) <= layer.in_features * layer.out_features
 
 
-def products(
-    factors: Factors, a: torch.Tensor, g: torch.Tensor, *, with_bias: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns |G|^2 and g^T G a, each [1]; with the bias gradient as the last column of G, whose part of a is 1."""
+def few_rows(factors: Factors) -> bool:
+    """Says whether |G|^2 costs less from factors too: every row meets every other."""
+    (rows, width), height = factors.inputs.shape, factors.gradients.shape[1]
+    return rows * (rows + 1) * (width + height) <= WORTH * width * height
+
+
+def across(factors: Factors, a: torch.Tensor, g: torch.Tensor, *, with_bias: bool) -> torch.Tensor:
+    """Returns g^T G a, [1]; with the bias gradient as the last column of G, whose part of a is 1."""
+    rows = factors.inputs.mv(a)
+    return torch.dot(rows + 1 if with_bias else rows, factors.gradients.mv(g)).view(1)
+
+
+def square(factors: Factors, *, with_bias: bool) -> torch.Tensor:
+    """Returns |G|^2, [1], the bias gradient included as the last column of G."""
     inputs, gradients = factors
-    ours, theirs = inputs.mv(a), gradients.mv(g)
     if inputs.shape[0] == 1:
-        square = torch.linalg.vector_norm(inputs).square()
-        if with_bias:
-            square, ours = square + 1, ours + 1
-        return (square * torch.linalg.vector_norm(gradients).square()).view(1), ours * theirs
+        of_inputs = torch.linalg.vector_norm(inputs).square()
+        return ((of_inputs + 1 if with_bias else of_inputs) * torch.linalg.vector_norm(gradients).square()).view(1)
     between = inputs @ inputs.T
-    if with_bias:
-        between, ours = between + 1, ours + 1
-    return (between * (gradients @ gradients.T)).sum().view(1), torch.dot(ours, theirs).view(1)
+    return torch.sum((between + 1 if with_bias else between) * (gradients @ gradients.T)).view(1)

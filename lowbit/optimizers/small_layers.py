@@ -15,7 +15,7 @@ from torch import nn
 from lowbit.optimizers.kronecker import input_vector, output_vector
 
 # Elements above which the work of an average outweighs its call; what waits is held until backward is done.
-LARGEST = 1 << 16
+LARGEST = 1 << 15
 
 
 class Pass(NamedTuple):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lowbit.optimizers.eva import Eva
-from lowbit.optimizers.factors import Factors, few_rows, products
+from lowbit.optimizers.factors import Factors, across, few_rows, square, worth_keeping
 
 
 @pytest.mark.parametrize("rows", [1, 5])
@@ -20,14 +20,17 @@ def test_both_numbers_are_those_of_the_product(rows, with_bias):
     matrix, vector = d.T @ x, a
     if with_bias:
         matrix, vector = torch.cat([matrix, d.sum(0).unsqueeze(1)], 1), torch.cat([a, a.new_ones(1)])
-    square, across = products(Factors(x, d), a, g, with_bias=with_bias)
-    torch.testing.assert_close(square, (matrix**2).sum().view(1))
-    torch.testing.assert_close(across, (g @ matrix @ vector).view(1))
+    factors = Factors(x, d)
+    torch.testing.assert_close(square(factors, with_bias=with_bias), (matrix**2).sum().view(1))
+    torch.testing.assert_close(across(factors, a, g, with_bias=with_bias), (g @ matrix @ vector).view(1))
 
 
-@pytest.mark.parametrize(("rows", "few"), [(1, True), (4, True), (40, False)])
-def test_few_rows_are_those_whose_products_cost_less_than_the_gradient(rows, few):
-    assert few_rows(nn.Linear(100, 100), torch.zeros(rows, 100)) is few
+@pytest.mark.parametrize(
+    ("rows", "kept", "few"), [(1, True, True), (50, True, True), (100, True, False), (200, False, False)]
+)
+def test_factors_serve_where_their_products_cost_less_than_the_gradient(rows, kept, few):
+    assert worth_keeping(nn.Linear(1000, 1000), torch.zeros(rows, 1000)) is kept
+    assert few_rows(Factors(torch.zeros(rows, 1000), torch.zeros(rows, 1000))) is few
 
 
 def net():
