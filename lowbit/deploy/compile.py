@@ -32,10 +32,10 @@ class Built:
     """A model at one level.
 
     `seconds` is the time until its first result was there. `artifact` is the file that was stored, with its bytes in
-    `size`. `difference` is the largest absolute one of its outputs to eager's, and `lsb` the same in steps of the
-    output's grid where it has one. `fresh` is the largest difference of what a fresh process computes by the artifact
-    to what this one did; `fresh_failure` says why there is none. `cause` is why the level, or what is stored of it, is
-    not to be had.
+    `size`. `difference` is the largest absolute one of its outputs to eager's, and `lsb` the same in steps of a
+    quantized model's output (`output_step`). `fresh` is the largest difference of what a fresh process computes by the
+    artifact to what this one did; `fresh_failure` says why there is none. `cause` is why the level, or what is stored
+    of it, is not to be had.
     """
 
     level: str

@@ -9,13 +9,17 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lowbit.quantization.coverage import coverage
+from lowbit.quantization.departure import STEPS
+
 _RESTORES = ("aten::dequantize", "quantized_decomposed::dequantize_per_tensor")
 
 
 def output_step(module: nn.Module, inputs: tuple[Any, ...]) -> float | None:
-    """Returns the scale of a model's first output, None where it is not one of quantized values.
+    """Returns the scale of a quantized model's first output; None for a model that is not quantized.
 
-    It is one where the output is a quantized tensor, or was restored from integers with one scale as the last step.
+    It is the scale of the output where that is a quantized tensor, or was restored from integers as the last step. Of a
+    model that ends in float it is the output's range in 255 steps, as in `lowbit.quantization.departure`.
     """
     recorder = _Recorder()
     with torch.no_grad(), recorder:
@@ -24,7 +28,10 @@ def output_step(module: nn.Module, inputs: tuple[Any, ...]) -> float | None:
         return None
     if leaves[0].is_quantized:
         return _step(leaves[0])
-    return recorder.steps.get(leaves[0].untyped_storage().data_ptr())
+    step = recorder.steps.get(leaves[0].untyped_storage().data_ptr())
+    if step is None and leaves[0].numel() and coverage(module, module).quantized:
+        step = float(leaves[0].max() - leaves[0].min()) / STEPS
+    return step
 
 
 class _Recorder(TorchDispatchMode):

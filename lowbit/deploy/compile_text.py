@@ -36,8 +36,9 @@ def cells(rows: Sequence[Built]) -> list[list[str]]:
 def legend() -> str:
     """Returns what the columns mean."""
     return (
-        "compile: until the first result. to eager: the largest absolute difference of outputs; LSB: in steps of the "
-        "output's grid, where it has one. fresh process: what a new process computes by the artifact, against this one."
+        "compile: until the first result. to eager: the largest absolute difference of outputs; LSB: of a quantized "
+        "model, in steps of its output's grid, or of its range in 255 where it ends in float. fresh process: what a "
+        "new process computes by the artifact, against this one."
     )
 
 
