@@ -111,7 +111,7 @@ def target(session: nox.Session) -> None:
     optimizers = ("sgd", "adamw", "eva", "eva-8bit", "sgd-8bit", "eva-f")
     variants = [f"{model}/{optimizer}" for optimizer in optimizers]
     how = ("--plugin", "tests/studies/small_net.py", "--batch", "32", "--until", "accuracy=0.95")
-    limits = ("--seeds", "10", "--limit-steps", "1000")
+    limits = ("--tuning-seeds", "3", "--seeds", "10", "--limit-steps", "1000")
     session.run("stepbench", "measure", *variants, *how, *limits, "--markdown", f"results/target/{model}.md", *options)
 
 

@@ -24,7 +24,7 @@ from . import output, progress
 
 DEFAULT_RESULTS = "results/target"
 # What only a target has, and what it has no use for.
-OWN = ("seeds", "limit_steps", "every", "rates")
+OWN = ("tuning_seeds", "seeds", "limit_steps", "every", "rates")
 FOREIGN = ("budget", "workers", "format")
 
 
@@ -38,6 +38,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--every", type=int, metavar="N", help="Steps between two looks.  [default: 5]"),
         click.option("--limit-steps", type=int, metavar="N", help="Steps until it is given up.  [default: 500]"),
+        click.option("--tuning-seeds", type=int, metavar="N", help="Seeds that rates are chosen by.  [default: 1]"),
         click.option("--seeds", type=int, metavar="N", help="Trainings that are measured.  [default: 5]"),
         click.option(
             "--until",
@@ -65,7 +66,7 @@ def protocol(given: dict[str, Any]) -> TargetProtocol | None:
         raise InvalidOption(
             f"--{wrong[0]}: has no meaning with --until, which trains as long as it takes; leave it away"
         )
-    chosen = {name: given[name] for name in ("seeds", "every") if given[name] is not None}
+    chosen = {name: given[name] for name in ("tuning_seeds", "seeds", "every") if given[name] is not None}
     if given["limit_steps"] is not None:
         chosen["limit"] = given["limit_steps"]
     if given["rates"] is not None:

@@ -47,14 +47,15 @@ class Target:
 class TargetProtocol:
     """How variants are trained to a target.
 
-    Each of `rates` is tried with the data, parameters and batches of `seed`; the best one of each variant is then
-    trained with each of the `seeds` seeds that follow. Every `every` steps the held-out part is looked at, and after
-    `limit` steps training is given up. Raises InvalidOption for values out of range.
+    Each of `rates` is tried with the data, parameters and batches of `tuning_seeds` seeds from `seed` on; the best one
+    of each variant is then trained with each of the `seeds` seeds that follow. Every `every` steps the held-out part is
+    looked at, and after `limit` steps training is given up. Raises InvalidOption for values out of range.
     """
 
     target: Target
     data: str = "digits"
     seed: int = 0
+    tuning_seeds: int = 1
     seeds: int = 5
     rates: tuple[float, ...] = RATES
     every: int = 5
@@ -62,13 +63,24 @@ class TargetProtocol:
     wait_policy: str = "passive"
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "every", "limit"):
+        for name in ("tuning_seeds", "seeds", "every", "limit"):
             if getattr(self, name) < 1:
                 raise InvalidOption(f"{name} {getattr(self, name)}: must be 1 or more")
         if not self.rates or not all(0 < rate < math.inf for rate in self.rates):
             raise InvalidOption(f"learning rates {self.rates}: must be numbers above 0, one at least")
         if len(set(self.rates)) < len(self.rates):
             raise InvalidOption(f"learning rates {self.rates}: one stands there twice")
+
+    @property
+    def tuned_with(self) -> range:
+        """The seeds that learning rates are tried with; none where there is nothing to choose."""
+        return range(self.seed, self.seed + self.tuning_seeds) if len(self.rates) > 1 else range(self.seed, self.seed)
+
+    @property
+    def measured_with(self) -> range:
+        """The seeds that are measured; whether rates are tried or not, they are the same."""
+        first = self.seed + self.tuning_seeds
+        return range(first, first + self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Time to target: variants are trained until they are as good as was asked for, side by side.
 
-First each variant finds its learning rate: all rates of the grid race from one seed, and the first at the target wins.
+First each variant finds its learning rate: all rates of the grid race from one seed or several, and the one that is at
+the target in the fewest steps wins.
 Then, seed by seed, the variants train side by side at the rates they found. In each turn every one that is not there
 yet takes a few steps, in an order drawn by lot: a slow minute of the machine falls on all of them.
 """
@@ -8,6 +9,7 @@ yet takes a few steps, in an order drawn by lot: a slow minute of the machine fa
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +22,9 @@ from bench.run.target_messages import Runner, TargetAnswer, TargetRequest
 
 # Tells what is trained, how much of all there can be is done, and how much that is.
 Progress = Callable[[str, float, float], None]
+# With several seeds to choose by, how far behind the winner a rate was matters, but one that never arrives must not
+# take the time of all others: after so many times the winner's steps it counts with these.
+PATIENCE = 2
 # A turn of the slowest model with the largest batch takes minutes on a slow machine.
 PATIENCE_S = 1800.0
 
@@ -73,8 +78,8 @@ def check(variants: Sequence[Variant]) -> None:
 
 
 def races(run: TargetRun, variants: Sequence[Variant]) -> int:
-    """Returns how many races there will be: one a variant for its rate, one a seed and problem."""
-    return len(variants) * (len(run.protocol.rates) > 1) + run.protocol.seeds * len(_problems(variants))
+    """Returns how many races there will be: one a variant and seed for its rate, one a problem and measured seed."""
+    return len(variants) * len(run.protocol.tuned_with) + run.protocol.seeds * len(_problems(variants))
 
 
 def train(run: TargetRun, variants: Sequence[Variant], progress: Progress) -> Iterator[TargetRecord]:
@@ -93,30 +98,38 @@ def train(run: TargetRun, variants: Sequence[Variant], progress: Progress) -> It
         rates: dict[Variant, float] = {}
         for variant in together:
             runners = [Runner(variant=variant, rate=rate) for rate in protocol.rates]
-            if len(runners) == 1:
-                rates[variant] = protocol.rates[0]
-                continue
-            found = _race(run, runners, protocol.seed, tuning=True, tell=tell)
-            yield from found
-            rates[variant] = choose([record.training for record in found], protocol.target)
-            done += 1
-        for seed in range(protocol.seed + 1, protocol.seed + 1 + protocol.seeds):
+            trials: list[Training] = []
+            for seed in protocol.tuned_with:
+                found = _race(run, runners, seed, tuning=True, tell=tell)
+                yield from found
+                trials += [record.training for record in found]
+                done += 1
+            rates[variant] = choose(trials, protocol.target) if trials else protocol.rates[0]
+        for seed in protocol.measured_with:
             runners = [Runner(variant=variant, rate=rate) for variant, rate in rates.items()]
             yield from _race(run, runners, seed, tuning=False, tell=tell)
             done += 1
 
 
 def choose(trials: Sequence[Training], target: Target) -> float:
-    """Returns the learning rate that was at the target in the fewest steps.
+    """Returns the learning rate that was at the target in the fewest steps, on the mean over seeds.
 
-    Of several the one that was further beyond it, and where none was there, the one that came closest.
+    One that never was counts with the steps of the longest training of its seed. Of several rates the one with the
+    higher accuracy when it arrived, or at its best.
     """
+    longest: dict[int, int] = {}
+    for trial in trials:
+        taken = trial.checkpoints[-1].steps if trial.checkpoints else 0
+        longest[trial.seed] = max(longest.get(trial.seed, 0), taken)
 
-    def rank(trial: Training) -> tuple[float, float]:
-        reached = trial.reached(target)
-        return (float("inf"), -trial.best) if reached is None else (reached.steps, -reached.accuracy)
+    def rank(rate: float) -> tuple[float, float, float]:
+        own = [trial for trial in trials if trial.rate == rate]
+        reached = [trial.reached(target) for trial in own]
+        steps = [longest[t.seed] if look is None else look.steps for t, look in zip(own, reached, strict=True)]
+        accuracy = [t.best if look is None else look.accuracy for t, look in zip(own, reached, strict=True)]
+        return statistics.fmean(steps), reached.count(None), -statistics.fmean(accuracy)
 
-    return min(trials, key=rank).rate
+    return min(dict.fromkeys(trial.rate for trial in trials), key=rank)
 
 
 def _problems(variants: Sequence[Variant]) -> list[list[Variant]]:
@@ -154,7 +167,9 @@ def _race(
             _turn(worker, racers, order.sample(places, len(places)), min(steps, protocol.limit - taken))
             best = max((racer.looks[-1].accuracy for racer in racers if racer.looks), default=0.0)
             tell(f"{what}, {taken + steps} steps, {best:.1%}", min(1.0, taken / protocol.limit))
-            if tuning and any(_there(racer, protocol.target) for racer in racers):
+            first = min((racer.looks[-1].steps for racer in racers if _there(racer, protocol.target)), default=None)
+            patience = PATIENCE if protocol.tuning_seeds > 1 else 1
+            if tuning and first is not None and taken + steps >= patience * first:
                 break
     finally:
         worker.stop()

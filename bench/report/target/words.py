@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench.analyze.target import Mean, TargetRow, TargetTable
 from bench.data.target import Training
@@ -14,9 +14,9 @@ def heading(table: TargetTable) -> list[str]:
     """Returns what stands above a table: hardware, versions, and how variants were trained."""
     environment, protocol = table.environment, table.protocol
     rates = ", ".join(f"{rate:g}" for rate in protocol.rates)
-    seeds = f"seeds {protocol.seed + 1} to {protocol.seed + protocol.seeds}"
+    seeds = _seeds(protocol.measured_with)
     commit = (environment.commit or "none")[:8] + "+dirty" * environment.dirty
-    chosen = f"learning rates tried with seed {protocol.seed}: {rates}; "
+    chosen = f"learning rates tried with {_seeds(protocol.tuned_with)}: {rates}; " if protocol.tuned_with else ""
     lines = [
         cells.machine(environment),
         (
@@ -27,7 +27,7 @@ def heading(table: TargetTable) -> list[str]:
             f"until {protocol.target} on the held-out part of {protocol.data}, looked at every {protocol.every} steps; "
             f"given up after {protocol.limit} steps"
         ),
-        f"{chosen if len(protocol.rates) > 1 else f'learning rate {rates}; '}measured with {seeds}",
+        f"{chosen or f'learning rate {rates}; '}measured with {seeds}",
     ]
     return [one_line(line) for line in lines]
 
@@ -76,10 +76,20 @@ def rates(table: TargetTable) -> list[str]:
     lines = []
     for found in table.rows:
         if found.trials:
-            tried = ", ".join(f"{trial.rate:g}: {_trial(trial, table)}" for trial in found.trials)
+            by_rate = {trial.rate: [each for each in found.trials if each.rate == trial.rate] for trial in found.trials}
+            tried = ", ".join(f"{rate:g}: {_trials(trials, table)}" for rate, trials in by_rate.items())
             chosen = "nothing was chosen" if found.rate is None else f"{found.rate:g} was chosen"
             lines.append(one_line(f"{found.variant}: {tried}; {chosen}"))
     return lines
+
+
+def _seeds(seeds: range) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+
+
+def _trials(trials: Sequence[Training], table: TargetTable) -> str:
+    """Returns what a rate gave with each seed."""
+    return " and ".join(_trial(trial, table) for trial in trials)
 
 
 def _trial(trial: Training, table: TargetTable) -> str:

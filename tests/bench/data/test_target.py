@@ -28,7 +28,16 @@ def test_another_metric_is_told_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seeds": 0}, {"every": 0}, {"limit": 0}, {"rates": ()}, {"rates": (0.1, -1.0)}, {"rates": (0.1, 0.1)}]
+    "wrong",
+    [
+        {"seeds": 0},
+        {"tuning_seeds": 0},
+        {"every": 0},
+        {"limit": 0},
+        {"rates": ()},
+        {"rates": (0.1, -1.0)},
+        {"rates": (0.1, 0.1)},
+    ],
 )
 def test_a_protocol_out_of_range_is_refused(wrong):
     with pytest.raises(InvalidOption):

@@ -76,6 +76,17 @@ def test_each_variant_is_measured_with_every_seed_at_the_rate_that_was_there_fir
     assert all(worker.stopped for worker in scripted.workers)
 
 
+def test_with_several_seeds_a_rate_is_chosen_by_its_mean_and_the_late_ones_are_waited_for_a_while(scripted):
+    steps = {(0.01, 0): 10, (0.1, 0): 20, (0.01, 1): 40, (0.1, 1): 20, (0.01, 2): 1000, (0.1, 2): 20}
+    scripted.arrive = staticmethod(lambda optimizer, rate, seed: steps.get((rate, seed), 10))
+    found = [record.training for record in train(run(tuning_seeds=3, seeds=1), variants("a"), lambda *_: None)]
+    assert [(made.rate, made.seed, made.checkpoints[-1].steps) for made in found if made.tuning] == [
+        (0.01, 0, 10), (0.1, 0, 20), (0.01, 1, 40), (0.1, 1, 20), (0.01, 2, 40), (0.1, 2, 20),
+    ]  # fmt: skip
+    assert [(made.rate, made.seed) for made in found if not made.tuning] == [(0.1, 3)]
+    assert races(run(tuning_seeds=3, seeds=1), variants("a")) == 4
+
+
 def test_one_that_is_there_stops_and_the_others_go_on_to_the_limit(scripted):
     scripted.arrive = staticmethod(lambda optimizer, rate, seed: 10 if optimizer == "a" else 1000)
     found = [record.training for record in train(run(rates=(0.1,), seeds=1), variants("a", "b"), lambda *_: None)]
