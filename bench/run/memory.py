@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,11 +30,31 @@ def peak_bytes(step: Step, index: int = 0) -> int:
         step.run(index)
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    activities = [torch.profiler.ProfilerActivity.CPU]
+    profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
     # What the collector frees inside of the step was not the step's.
-    with quiet_collector(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        step.run(index)
+    with quiet_collector():
+        with _unheard():
+            profile.start()
+        try:
+            step.run(index)
+        finally:
+            with _unheard():
+                profile.stop()
     return _highest(profile.profiler.kineto_results.experimental_event_tree())
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Drops what some builds of the profiler write to the process's standard error when it starts and stops."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _highest(roots: Sequence[Any]) -> int:
