@@ -53,7 +53,7 @@ def step(
     rows = parameter.shape[0]
     _compiled()(
         parameter.view(rows, -1), grad.view(rows, -1), buffer.view(rows, -1), column * scale, a, scale,
-        _scalar(lr), _scalar(momentum), _scalar(weight_decay),
+        scalar(lr), scalar(momentum), scalar(weight_decay),
     )  # fmt: skip
 
 
@@ -84,5 +84,6 @@ def _constant(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float32)
 
 
-def _scalar(value: float | torch.Tensor) -> torch.Tensor:
+def scalar(value: float | torch.Tensor) -> torch.Tensor:
+    """Returns a number as the fp32 tensor that compiled code takes."""
     return value.float() if isinstance(value, torch.Tensor) else _constant(value)

@@ -1,7 +1,7 @@
 """Eva: second-order preconditioning by Kronecker vectors, with SGD momentum built in.
 
 Source: Zhang et al. (ICLR 2023, arXiv 2308.02123), algorithm 1. The mathematics is in eva_update, the hooks are in
-curvature; how state is kept between steps is in the four methods that the 8-bit forms override.
+curvature; how state is kept between steps is in the methods that the 8-bit forms override.
 """
 
 from __future__ import annotations
@@ -130,21 +130,30 @@ class Eva(MixedStateOptimizer):
             grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
         scale, directions = self._directions(grads, fresh, factors)
         for group in self.param_groups:
-            for parameters in self._portions([p for p in group["params"] if id(p) in grads]):
-                buffers = self._load_momentum(parameters)
-                descend(
-                    parameters, [grads[id(p)] for p in parameters], buffers,
-                    lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"], scale=scale,
-                    directions=[directions.get(id(p)) for p in parameters], healthy=healthy, compiled=self.compiled,
-                )  # fmt: skip
-                self._store_momentum(parameters, buffers, healthy)
+            found = [p for p in group["params"] if id(p) in grads]
+            if found:
+                self._descend(
+                    found, [grads[id(p)] for p in found], [directions.get(id(p)) for p in found], scale, group, healthy
+                )
             group["steps"] += 1
         self._set_capture()
         return loss
 
-    def _portions(self, parameters: list[torch.Tensor]) -> Iterable[list[torch.Tensor]]:
-        """Splits a group's parameters into those that are updated together."""
-        return [parameters] if parameters else []
+    def _descend(
+        self,
+        parameters: list[torch.Tensor],
+        grads: list[torch.Tensor],
+        directions: list[Direction | None],
+        scale: torch.Tensor | None,
+        group: dict[str, Any],
+        healthy: torch.Tensor | None,
+    ) -> None:
+        """Updates parameters of one group and their momentum."""
+        descend(
+            parameters, grads, self._load_momentum(parameters), lr=group["lr"], momentum=group["momentum"],
+            weight_decay=group["weight_decay"], scale=scale, directions=directions, healthy=healthy,
+            compiled=self.compiled,
+        )  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer."""
@@ -250,11 +259,6 @@ class Eva(MixedStateOptimizer):
                     parameter, memory_format=torch.contiguous_format
                 )
         return [self.state[parameter]["momentum_buffer"] for parameter in parameters]
-
-    def _store_momentum(
-        self, parameters: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], healthy: torch.Tensor | None
-    ) -> None:
-        """Keeps updated buffers, which are the old ones where `healthy` is false."""
 
 
 def _as(dtype: torch.dtype, values: torch.Tensor) -> torch.Tensor:

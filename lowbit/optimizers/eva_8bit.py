@@ -7,22 +7,15 @@ using the dequantized average would take all of it, for no less memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from lowbit.optimizers import blockwise
+from lowbit.optimizers import blockwise, compiled_momentum, momentum_8bit
+from lowbit.optimizers.descent import Direction, descend
 from lowbit.optimizers.eva import Eva
-
-# As in bitsandbytes and torchao: below this a tensor is cheaper to keep than to encode.
-SMALLEST = 4096
-# Elements whose momentum is in full precision at one time. What is decoded, changed and encoded in pieces of a few MB
-# stays in the caches and in memory that the process has already; taken all at once, the buffers of a model of ten
-# million parameters went back to the system in each step, and a third of the optimizer's time was spent on getting
-# their pages anew.
-PORTION = 1 << 20
 
 
 class Eva8bit(Eva):
@@ -40,7 +33,7 @@ class Eva8bit(Eva):
     """
 
     STATE_KEYS: ClassVar[frozenset[str]] = frozenset(
-        {"a", "g", "a_codes", "a_scales", "g_codes", "g_scales", "momentum_buffer", "momentum_codes", "momentum_scales"}
+        {"a", "g", "a_codes", "a_scales", "g_codes", "g_scales"} | momentum_8bit.KEYS
     )
 
     def __init__(
@@ -55,7 +48,11 @@ class Eva8bit(Eva):
         super().__init__(model, lr, *options, **named)
         self.quantize_statistics = quantize_statistics
         self.quantize_momentum = quantize_momentum
-        self._work: tuple[blockwise.Layout, torch.Tensor] | None = None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state; see MixedStateOptimizer. Raises ValueError for codes of an earlier version."""
+        momentum_8bit.check(state_dict)
+        super().load_state_dict(state_dict)
 
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         if not self.quantize_statistics:
@@ -85,59 +82,39 @@ class Eva8bit(Eva):
         for (weight, part), code, scale in zip(keys, codes, scales, strict=True):
             _keep(self.state[weight], part, code, scale, healthy)
 
-    def _portions(self, parameters: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-        """Splits parameters, in their order, into those of at most PORTION elements together, or of one tensor."""
-        portion: list[torch.Tensor] = []
-        size = 0
-        for parameter in parameters:
-            if portion and size + parameter.numel() > PORTION:
-                yield portion
-                portion, size = [], 0
-            portion.append(parameter)
-            size += parameter.numel()
-        if portion:
-            yield portion
-
-    def _load_momentum(self, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        small = [parameter for parameter in parameters if not self._encodes(parameter)]
-        buffers = dict(zip(small, super()._load_momentum(small), strict=True))
-        known = [p for p in parameters if p not in buffers and "momentum_codes" in self.state.get(p, ())]
-        if known:
-            states = [self.state[parameter] for parameter in known]
-            self._work = blockwise.decode(
-                [state["momentum_codes"] for state in states], [state["momentum_scales"] for state in states]
-            )
-            layout, buffer = self._work
-            for parameter, part in zip(known, layout.parts(buffer), strict=True):
-                buffers[parameter] = part.view(parameter.shape).to(parameter.dtype)
-        return [
-            buffers[p] if p in buffers else torch.zeros_like(p, memory_format=torch.contiguous_format)
-            for p in parameters
-        ]
-
-    def _store_momentum(
-        self, parameters: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor], healthy: torch.Tensor | None
+    def _descend(
+        self,
+        parameters: list[torch.Tensor],
+        grads: list[torch.Tensor],
+        directions: list[Direction | None],
+        scale: torch.Tensor | None,
+        group: dict[str, Any],
+        healthy: torch.Tensor | None,
     ) -> None:
-        small = [(p, buffer) for p, buffer in zip(parameters, buffers, strict=True) if not self._encodes(p)]
-        super()._store_momentum([p for p, _ in small], [buffer for _, buffer in small], healthy)
-        large = [(p, buffer) for p, buffer in zip(parameters, buffers, strict=True) if self._encodes(p)]
-        if large:
-            codes, scales = self._encode([buffer for _, buffer in large])
-            for (parameter, _), code, scale in zip(large, codes, scales, strict=True):
-                _keep(self.state[parameter], "momentum", code, scale, healthy)
-
-    def _encode(self, buffers: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Encodes momentum; buffers that still lie where they were decoded are not packed a second time."""
-        work, self._work = self._work, None
-        if work is not None:
-            layout, packed = work
-            parts = layout.parts(packed)
-            if [part.data_ptr() for part in parts] == [buffer.data_ptr() for buffer in buffers]:
-                return blockwise.encode_packed(layout, packed)
-        return blockwise.encode(buffers)
-
-    def _encodes(self, parameter: torch.Tensor) -> bool:
-        return self.quantize_momentum and parameter.numel() >= SMALLEST
+        if not self.quantize_momentum:
+            super()._descend(parameters, grads, directions, scale, group, healthy)
+            return
+        own = {id(p): (grad, direction) for p, grad, direction in zip(parameters, grads, directions, strict=True)}
+        eager = parameters
+        if self.compiled and healthy is None:
+            taken = {id(p) for p in parameters if compiled_momentum.takes(p, *own[id(p)])}
+            for p in parameters:
+                if id(p) in taken:
+                    grad, direction = own[id(p)]
+                    compiled_momentum.step(
+                        p, grad, self.state[p], direction, scale=scale, lr=group["lr"],
+                        momentum=group["momentum"], weight_decay=group["weight_decay"],
+                    )  # fmt: skip
+            eager = [p for p in parameters if id(p) not in taken]
+        for portion in momentum_8bit.portions(eager):
+            states = [self.state[parameter] for parameter in portion]
+            work = momentum_8bit.load(states, portion)
+            descend(
+                portion, [own[id(p)][0] for p in portion], work.buffers, lr=group["lr"], momentum=group["momentum"],
+                weight_decay=group["weight_decay"], scale=scale, directions=[own[id(p)][1] for p in portion],
+                healthy=healthy,
+            )  # fmt: skip
+            momentum_8bit.store(states, work, healthy)
 
 
 def _vector_dtype(weight: torch.Tensor) -> torch.dtype:

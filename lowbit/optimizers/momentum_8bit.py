@@ -6,32 +6,34 @@ A step works on momentum in full precision; only what is kept for the next step 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from lowbit.optimizers import blockwise
+from lowbit.optimizers import square_map
 
 # As in bitsandbytes and torchao: below this a tensor is cheaper to keep than to encode.
 SMALLEST = 4096
 # Elements whose momentum is in full precision at one time. Pieces of a few MB stay in the caches and in memory that
 # the process has already; all at once, the buffers of a model would go back to the system in each step.
 PORTION = 1 << 20
+KEYS = frozenset({"momentum_buffer", "momentum_codes", "momentum_scales"})
 
 State = dict[str, torch.Tensor]
 
 
-class Work(NamedTuple):
-    """Momentum in full precision: a buffer for each parameter, and where the decoded ones among them lie.
+class Packed(NamedTuple):
+    """Decoded momentum of parameters with blocks of one length: their places, and fp32 [blocks, block]."""
 
-    `encoded` are the places of the parameters that have codes, `packed` is fp32 [blocks, block]. Buffers of fp32
-    parameters are views of it.
-    """
+    places: list[int]
+    values: torch.Tensor
+
+
+class Work(NamedTuple):
+    """Momentum in full precision: a buffer for each parameter; those of fp32 parameters with codes are views."""
 
     buffers: list[torch.Tensor]
-    encoded: list[int]
-    layout: blockwise.Layout
-    packed: torch.Tensor | None
+    packed: list[Packed]
 
 
 def encodes(parameter: torch.Tensor) -> bool:
@@ -55,44 +57,71 @@ def portions(parameters: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]
 
 def load(states: Sequence[State], parameters: Sequence[torch.Tensor]) -> Work:
     """Returns the momentum of parameters, to be updated in place and given to `store`; zeros for a first step."""
-    encoded = [place for place, parameter in enumerate(parameters) if encodes(parameter)]
-    for place in encoded:
-        if "momentum_codes" not in states[place]:
-            _start(states[place], parameters[place])
     buffers: dict[int, torch.Tensor] = {}
-    layout, packed = blockwise.Layout(()), None
-    if encoded:
-        layout, packed = blockwise.decode(
-            [states[place]["momentum_codes"] for place in encoded],
-            [states[place]["momentum_scales"] for place in encoded],
+    by_block: dict[int, list[int]] = {}
+    for place, (state, parameter) in enumerate(zip(states, parameters, strict=True)):
+        if encodes(parameter):
+            start(state, parameter)
+            by_block.setdefault(state["momentum_codes"].shape[1], []).append(place)
+            continue
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+        buffers[place] = state["momentum_buffer"]
+    packed = []
+    for places in by_block.values():
+        values = square_map.dequantize(
+            _joined([states[place]["momentum_codes"] for place in places]),
+            _joined([states[place]["momentum_scales"] for place in places]),
         )
-        for place, part in zip(encoded, layout.parts(packed), strict=True):
+        packed.append(Packed(places, values))
+        for place, part in zip(places, _parts(values, places, states), strict=True):
             parameter = parameters[place]
-            buffers[place] = part.view(parameter.shape).to(parameter.dtype)
-    for place, parameter in enumerate(parameters):
-        if place not in buffers:
-            if "momentum_buffer" not in states[place]:
-                states[place]["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
-            buffers[place] = states[place]["momentum_buffer"]
-    return Work([buffers[place] for place in range(len(parameters))], encoded, layout, packed)
+            buffers[place] = part.view(-1)[: parameter.numel()].view(parameter.shape).to(parameter.dtype)
+    return Work([buffers[place] for place in range(len(parameters))], packed)
 
 
-def store(states: Sequence[State], work: Work) -> None:
-    """Keeps updated momentum: that of large parameters in codes."""
-    if work.packed is None:
-        return
-    buffers = [work.buffers[place] for place in work.encoded]
-    if buffers[0].dtype != work.packed.dtype:
-        # Buffers of another dtype are copies of what was decoded.
-        torch._foreach_copy_(work.layout.parts(work.packed), [buffer.view(-1) for buffer in buffers])
-    codes, scales = blockwise.encode_packed(work.layout, work.packed)
-    for place, code, scale in zip(work.encoded, codes, scales, strict=True):
-        states[place]["momentum_codes"], states[place]["momentum_scales"] = code, scale
+def store(states: Sequence[State], work: Work, healthy: torch.Tensor | None = None) -> None:
+    """Keeps updated momentum: that of large parameters in codes, which stay as they are where `healthy` is false."""
+    for places, values in work.packed:
+        for place, part in zip(places, _parts(values, places, states), strict=True):
+            buffer = work.buffers[place]
+            if buffer.dtype != values.dtype:
+                # A buffer of another dtype is a copy of what was decoded.
+                part.view(-1)[: buffer.numel()].copy_(buffer.view(-1))
+        codes, scales = square_map.quantize(values)
+        lengths = [len(states[place]["momentum_codes"]) for place in places]
+        for place, code, scale in zip(places, codes.split(lengths), scales.split(lengths), strict=True):
+            state = states[place]
+            if healthy is None:
+                state["momentum_codes"], state["momentum_scales"] = code, scale
+            else:
+                state["momentum_codes"] = torch.where(healthy, code, state["momentum_codes"])
+                state["momentum_scales"] = torch.where(healthy, scale, state["momentum_scales"])
 
 
-def _start(state: State, parameter: torch.Tensor) -> None:
-    """Gives a parameter codes that decode to zeros."""
-    size = parameter.numel()
-    zero = blockwise.dynamic_map().index(0.0)
-    state["momentum_codes"] = parameter.new_full((size,), zero, dtype=torch.uint8)
-    state["momentum_scales"] = parameter.new_zeros(-(-size // blockwise.BLOCK), dtype=torch.float32)
+def start(state: State, parameter: torch.Tensor) -> None:
+    """Gives a parameter without codes those of zeros."""
+    if "momentum_codes" not in state:
+        length = square_map.block_length(parameter.shape)
+        blocks = -(-parameter.numel() // length)
+        state["momentum_codes"] = parameter.new_zeros((blocks, length), dtype=torch.int8)
+        state["momentum_scales"] = parameter.new_zeros(blocks, dtype=torch.float32)
+
+
+def check(state_dict: dict[str, Any]) -> None:
+    """Raises ValueError for a saved state whose momentum codes are not these: earlier ones were places in a table."""
+    for values in state_dict["state"].values():
+        codes = values.get("momentum_codes")
+        if codes is not None and codes.dtype != torch.int8:
+            raise ValueError(
+                f"momentum_codes are {codes.dtype}: they are of the dynamic map that an earlier version used, and this "
+                "one keeps int8 codes of the square map; load the state with the version that saved it, or start anew"
+            )
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _parts(values: torch.Tensor, places: Sequence[int], states: Sequence[State]) -> Sequence[torch.Tensor]:
+    return torch.split(values, [len(states[place]["momentum_codes"]) for place in places])

@@ -5,13 +5,13 @@ Source of the scheme: Dettmers et al., "8-bit Optimizers via Block-wise Quantiza
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
 from torch.optim import sgd
 
-from lowbit.optimizers import momentum_8bit
+from lowbit.optimizers import compiled_momentum, momentum_8bit
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 
 
@@ -26,11 +26,13 @@ class SGD8bit(MixedStateOptimizer):
         lr: learning rate, read from the parameter group at each step.
         momentum: factor of the momentum buffer, in (0, 1): without momentum there is nothing to keep.
         weight_decay: added to the gradient, as in torch.optim.SGD.
+        compiled: large fp32 parameters on the CPU are updated by code that torch.compile makes in the first step; needs
+            a C++ compiler.
 
     Raises ValueError for an argument outside its range, RuntimeError for a sparse gradient.
     """
 
-    STATE_KEYS: ClassVar[frozenset[str]] = frozenset({"momentum_buffer", "momentum_codes", "momentum_scales"})
+    STATE_KEYS: ClassVar[frozenset[str]] = momentum_8bit.KEYS
 
     def __init__(
         self,
@@ -38,6 +40,8 @@ class SGD8bit(MixedStateOptimizer):
         lr: float,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        *,
+        compiled: bool = False,
     ) -> None:
         for name, value, fine, allowed in (
             ("lr", lr, lr >= 0, "a number, 0 or more"),
@@ -46,7 +50,13 @@ class SGD8bit(MixedStateOptimizer):
         ):
             if not fine:
                 raise ValueError(f"{name}={value!r}: must be {allowed}")
+        self.compiled = compiled
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads a state; see MixedStateOptimizer. Raises ValueError for codes of an earlier version."""
+        momentum_8bit.check(state_dict)
+        super().load_state_dict(state_dict)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -56,13 +66,26 @@ class SGD8bit(MixedStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameters in momentum_8bit.portions(p for p in group["params"] if p.grad is not None):
+            for parameters in momentum_8bit.portions(self._compiled_first(group)):
                 states = [self.state[parameter] for parameter in parameters]
                 work = momentum_8bit.load(states, parameters)
                 grads = [p.grad for p in parameters if p.grad is not None]
                 descend(parameters, grads, work.buffers, group["lr"], group["momentum"], group["weight_decay"])
                 momentum_8bit.store(states, work)
         return loss
+
+    def _compiled_first(self, group: dict[str, Any]) -> Iterator[torch.Tensor]:
+        """Updates what compiled code takes, and gives the other parameters that have a gradient."""
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if self.compiled and compiled_momentum.takes(p, p.grad, None):
+                compiled_momentum.step(
+                    p, p.grad, self.state[p], None, scale=None, lr=group["lr"], momentum=group["momentum"],
+                    weight_decay=group["weight_decay"],
+                )  # fmt: skip
+            else:
+                yield p
 
 
 def descend(

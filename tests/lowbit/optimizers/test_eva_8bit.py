@@ -11,7 +11,7 @@ from lowbit.data.digits import digits
 from lowbit.models.autoencoder import Autoencoder
 from lowbit.models.resnet20 import ResNet20
 from lowbit.models.vit import ViT
-from lowbit.optimizers import eva_8bit
+from lowbit.optimizers import momentum_8bit, square_map
 from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
@@ -123,6 +123,46 @@ def test_momentum_in_8_bits_follows_momentum_in_fp32():
     assert (found - exact).norm() <= 3e-2 * exact.norm()
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_step_is_evas_step_between_decoding_and_encoding(kind):
+    """Parity with a transcription: momentum decoded, blended with what Eva's own step adds to it, and encoded."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3072, 30), nn.Tanh(), nn.Linear(30, 10)).to(kind)
+    twin = copy.deepcopy(module)
+    low = Eva8bit(module, 1e-2, quantize_statistics=False)
+    plain = Eva(twin, 1e-2)
+    weight, other = module[1].weight, twin[1].weight
+    for inputs, targets in batches(5, 4):
+        for model, optimizer in ((module, low), (twin, plain)):
+            model.zero_grad()
+            F.cross_entropy(model(inputs.to(kind)), targets).backward()
+            optimizer.step()
+        assert (weight - other).abs().max() <= (1e-6 if kind == torch.float32 else 1e-14)
+        buffer = plain.state[other]["momentum_buffer"]
+        codes, scales = square_map.quantize(buffer.view(-1, 256).float())
+        mine = low.state[weight]
+        # A value at the edge of two codes may fall to either.
+        assert (codes.int() - mine["momentum_codes"].int()).abs().max() <= 1
+        assert (codes != mine["momentum_codes"]).float().mean() <= 1e-3
+        assert torch.allclose(scales, mine["momentum_scales"], rtol=1e-5)
+        buffer.copy_(square_map.dequantize(mine["momentum_codes"], mine["momentum_scales"]).view_as(buffer))
+        with torch.no_grad():
+            for q, p in zip(twin.parameters(), module.parameters(), strict=True):
+                q.copy_(p)
+
+
+def test_a_state_of_the_earlier_codes_is_refused():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    optimizer = Eva8bit(module, 1e-3)
+    steps(module, optimizer, 1)
+    saved = optimizer.state_dict()
+    for state in saved["state"].values():
+        if "momentum_codes" in state:
+            state["momentum_codes"] = state["momentum_codes"].view(-1).view(torch.uint8)
+    with pytest.raises(ValueError, match="codes of the square map; load the state with the version that saved it"):
+        optimizer.load_state_dict(saved)
+
+
 @pytest.mark.parametrize("model", [Autoencoder, ResNet20])
 @pytest.mark.parametrize("every", [1, 2])
 def test_on_the_host_the_parameters_are_the_same_bit_for_bit(model, every):
@@ -146,7 +186,7 @@ def test_on_the_host_the_parameters_are_the_same_bit_for_bit(model, every):
 def test_taken_in_portions_the_parameters_are_the_same_bit_for_bit(monkeypatch, portion):
     found = []
     for size in (1 << 30, portion):
-        monkeypatch.setattr(eva_8bit, "PORTION", size)
+        monkeypatch.setattr(momentum_8bit, "PORTION", size)
         torch.manual_seed(0)
         module = ResNet20()
         steps(module, Eva8bit(module, 1e-3), 3)
