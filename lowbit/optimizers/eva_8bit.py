@@ -94,24 +94,21 @@ class Eva8bit(Eva):
         if not self.quantize_momentum:
             super()._descend(parameters, grads, directions, scale, group, healthy)
             return
-        own = {id(p): (grad, direction) for p, grad, direction in zip(parameters, grads, directions, strict=True)}
-        eager = parameters
-        if self.compiled and healthy is None:
-            taken = {id(p) for p in parameters if compiled_momentum.takes(p, *own[id(p)])}
-            for p in parameters:
-                if id(p) in taken:
-                    grad, direction = own[id(p)]
-                    compiled_momentum.step(
-                        p, grad, self.state[p], direction, scale=scale, lr=group["lr"],
-                        momentum=group["momentum"], weight_decay=group["weight_decay"],
-                    )  # fmt: skip
-            eager = [p for p in parameters if id(p) not in taken]
-        for portion in momentum_8bit.portions(eager):
-            states = [self.state[parameter] for parameter in portion]
-            work = momentum_8bit.load(states, portion)
+        pieces = []
+        for p, grad, direction in zip(parameters, grads, directions, strict=True):
+            if self.compiled and healthy is None and compiled_momentum.takes(p, grad, direction):
+                compiled_momentum.step(
+                    p, grad, self.state[p], direction, scale=scale, lr=group["lr"], momentum=group["momentum"],
+                    weight_decay=group["weight_decay"],
+                )  # fmt: skip
+            else:
+                pieces.append(momentum_8bit.Piece(p, grad, self.state[p], direction))
+        for portion in momentum_8bit.portions(pieces):
+            states, own = [piece.state for piece in portion], [piece.parameter for piece in portion]
+            work = momentum_8bit.load(states, own)
             descend(
-                portion, [own[id(p)][0] for p in portion], work.buffers, lr=group["lr"], momentum=group["momentum"],
-                weight_decay=group["weight_decay"], scale=scale, directions=[own[id(p)][1] for p in portion],
+                own, [piece.grad for piece in portion], work.buffers, lr=group["lr"], momentum=group["momentum"],
+                weight_decay=group["weight_decay"], scale=scale, directions=[piece.direction for piece in portion],
                 healthy=healthy,
             )  # fmt: skip
             momentum_8bit.store(states, work, healthy)

@@ -11,15 +11,25 @@ from typing import Any, NamedTuple
 import torch
 
 from lowbit.optimizers import square_map
+from lowbit.optimizers.descent import Direction
 
 # As in bitsandbytes and torchao: below this a tensor is cheaper to keep than to encode.
 SMALLEST = 4096
-# Elements whose momentum is in full precision at one time. Pieces of a few MB stay in the caches and in memory that
-# the process has already; all at once, the buffers of a model would go back to the system in each step.
-PORTION = 1 << 20
+# Elements whose momentum is in full precision at one time: smaller portions stay in nearer caches, but the calls of
+# their many operations then take longer than what is saved.
+PORTION = 1 << 19
 KEYS = frozenset({"momentum_buffer", "momentum_codes", "momentum_scales"})
 
 State = dict[str, torch.Tensor]
+
+
+class Piece(NamedTuple):
+    """A parameter or some of its rows, with what belongs to them."""
+
+    parameter: torch.Tensor
+    grad: torch.Tensor
+    state: State
+    direction: Direction | None = None
 
 
 class Packed(NamedTuple):
@@ -41,18 +51,47 @@ def encodes(parameter: torch.Tensor) -> bool:
     return parameter.numel() >= SMALLEST
 
 
-def portions(parameters: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Splits parameters, in their order, into those of at most PORTION elements together, or of one tensor."""
-    portion: list[torch.Tensor] = []
+def portions(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Splits what is to be updated, in its order, into lists of at most PORTION elements, or of one row."""
+    portion: list[Piece] = []
     size = 0
-    for parameter in parameters:
-        if portion and size + parameter.numel() > PORTION:
-            yield portion
-            portion, size = [], 0
-        portion.append(parameter)
-        size += parameter.numel()
+    for whole in pieces:
+        for piece in _rows(whole):
+            if portion and size + piece.parameter.numel() > PORTION:
+                yield portion
+                portion, size = [], 0
+            portion.append(piece)
+            size += piece.parameter.numel()
     if portion:
         yield portion
+
+
+def _rows(whole: Piece) -> Sequence[Piece]:
+    """Takes a large parameter apart by rows, where its blocks and its gradient allow it."""
+    parameter, grad, state, direction = whole
+    if (
+        parameter.numel() <= PORTION
+        or not encodes(parameter)
+        or not (parameter.is_contiguous() and grad.is_contiguous())
+        or (direction is not None and direction.groups != 1)
+    ):
+        return [whole]
+    start(state, parameter)
+    codes, scales = state["momentum_codes"], state["momentum_scales"]
+    row = parameter[0].numel()
+    if row % codes.shape[1]:
+        return [whole]
+    rows, each = max(1, PORTION // row), row // codes.shape[1]
+    pieces = []
+    for first in range(0, len(parameter), rows):
+        last = min(first + rows, len(parameter))
+        own = {
+            "momentum_codes": codes[first * each : last * each],
+            "momentum_scales": scales[first * each : last * each],
+        }
+        part = None if direction is None else direction._replace(column=direction.column[first:last])
+        pieces.append(Piece(parameter[first:last], grad[first:last], own, part))
+    return pieces
 
 
 def load(states: Sequence[State], parameters: Sequence[torch.Tensor]) -> Work:
@@ -60,7 +99,7 @@ def load(states: Sequence[State], parameters: Sequence[torch.Tensor]) -> Work:
     buffers: dict[int, torch.Tensor] = {}
     by_block: dict[int, list[int]] = {}
     for place, (state, parameter) in enumerate(zip(states, parameters, strict=True)):
-        if encodes(parameter):
+        if "momentum_codes" in state or encodes(parameter):
             start(state, parameter)
             by_block.setdefault(state["momentum_codes"].shape[1], []).append(place)
             continue
@@ -91,12 +130,8 @@ def store(states: Sequence[State], work: Work, healthy: torch.Tensor | None = No
         codes, scales = square_map.quantize(values)
         lengths = [len(states[place]["momentum_codes"]) for place in places]
         for place, code, scale in zip(places, codes.split(lengths), scales.split(lengths), strict=True):
-            state = states[place]
-            if healthy is None:
-                state["momentum_codes"], state["momentum_scales"] = code, scale
-            else:
-                state["momentum_codes"] = torch.where(healthy, code, state["momentum_codes"])
-                state["momentum_scales"] = torch.where(healthy, scale, state["momentum_scales"])
+            for kept, new in ((states[place]["momentum_codes"], code), (states[place]["momentum_scales"], scale)):
+                kept.copy_(new if healthy is None else torch.where(healthy, new, kept))
 
 
 def start(state: State, parameter: torch.Tensor) -> None:

@@ -66,15 +66,15 @@ class SGD8bit(MixedStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameters in momentum_8bit.portions(self._compiled_first(group)):
-                states = [self.state[parameter] for parameter in parameters]
+            for portion in momentum_8bit.portions(self._compiled_first(group)):
+                states, parameters = [piece.state for piece in portion], [piece.parameter for piece in portion]
                 work = momentum_8bit.load(states, parameters)
-                grads = [p.grad for p in parameters if p.grad is not None]
+                grads = [piece.grad for piece in portion]
                 descend(parameters, grads, work.buffers, group["lr"], group["momentum"], group["weight_decay"])
                 momentum_8bit.store(states, work)
         return loss
 
-    def _compiled_first(self, group: dict[str, Any]) -> Iterator[torch.Tensor]:
+    def _compiled_first(self, group: dict[str, Any]) -> Iterator[momentum_8bit.Piece]:
         """Updates what compiled code takes, and gives the other parameters that have a gradient."""
         for p in group["params"]:
             if p.grad is None:
@@ -85,7 +85,7 @@ class SGD8bit(MixedStateOptimizer):
                     weight_decay=group["weight_decay"],
                 )  # fmt: skip
             else:
-                yield p
+                yield momentum_8bit.Piece(p, p.grad, self.state[p])
 
 
 def descend(

@@ -18,7 +18,7 @@ SHORTEST, LONGEST = 64, 256
 # 1e-22, and is cheaper than a bound.
 SMALLEST_SCALE = 1e-30
 # Elements that are coded at one time, so that what passes from one operation to the next stays in the second cache.
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 
 
 def block_length(shape: Sequence[int]) -> int:

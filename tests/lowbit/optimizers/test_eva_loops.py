@@ -114,7 +114,7 @@ def test_a_state_loads_into_another_dtype_and_codes_stay_codes(form):
     for state in other.state.values():
         for key, value in state.items():
             codes = torch.int8 if key.startswith("momentum") else torch.uint8
-        assert value.dtype == (codes if key.endswith("_codes") else torch.float32), key
+            assert value.dtype == (codes if key.endswith("_codes") else torch.float32), key
     assert torch.isfinite(step(twin, other, *data(width=1200, dtype=torch.float32)))
     optimizer.close()
     other.close()
