@@ -40,6 +40,8 @@ def peak_bytes(step: Step, index: int = 0) -> int:
         finally:
             with _unheard():
                 profile.stop()
+    assert profile.profiler is not None
+    assert profile.profiler.kineto_results is not None
     return _highest(profile.profiler.kineto_results.experimental_event_tree())
 
 

@@ -50,7 +50,7 @@ def square(factors: Factors, *, with_bias: bool) -> torch.Tensor:
     """Returns |G|^2, [1], the bias gradient included as the last column of G."""
     inputs, gradients = factors
     if inputs.shape[0] == 1:
-        of_inputs = torch.linalg.vector_norm(inputs).square()
-        return ((of_inputs + 1 if with_bias else of_inputs) * torch.linalg.vector_norm(gradients).square()).view(1)
-    between = inputs @ inputs.T
-    return torch.sum((between + 1 if with_bias else between) * (gradients @ gradients.T)).view(1)
+        of_inputs, of_gradients = (torch.dot(values[0], values[0]) for values in factors)
+        return ((of_inputs + 1 if with_bias else of_inputs) * of_gradients).view(1)
+    between: torch.Tensor = inputs @ inputs.T
+    return torch.dot((between + 1 if with_bias else between).view(-1), (gradients @ gradients.T).view(-1)).view(1)

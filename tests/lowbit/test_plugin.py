@@ -45,7 +45,17 @@ def test_names_and_summaries_are_listed_without_torch():
 
 
 def test_all_rows_of_sgd_type_do_the_same_optimization(registry):
-    names = ("sgd", "sgd-foreach", "sgd-8bit", "eva", "eva-compiled", "eva-8bit", "eva-8bit-cpu", "eva-f")
+    names = (
+        "sgd",
+        "sgd-foreach",
+        "sgd-8bit",
+        "eva",
+        "eva-compiled",
+        "eva-8bit",
+        "eva-8bit-compiled",
+        "eva-8bit-cpu",
+        "eva-f",
+    )
     settings = set()
     for name in names:
         optimizer = registry.get("optimizer", name).factory(torch.nn.Linear(3, 2))

@@ -19,6 +19,7 @@ COLUMNS = (
     ("eva / sgd", "eva", "sgd", "step"),
     ("eva-compiled / sgd", "eva-compiled", "sgd", "step"),
     ("eva-8bit / eva", "eva-8bit", "eva", "step"),
+    ("eva-8bit-compiled / eva", "eva-8bit-compiled", "eva", "step"),
     ("eva-8bit-cpu / eva", "eva-8bit-cpu", "eva", "step"),
     ("reference / eva, optimize", "eva-reference", "eva", "optimize"),
     ("reference / eva-compiled, optimize", "eva-reference", "eva-compiled", "optimize"),
