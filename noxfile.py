@@ -25,7 +25,8 @@ def install(session: nox.Session, *groups: str) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure the main job, or what is given after --: nox -s bench -- 'resnet20/*/none' --budget 5."""
-    install(session)
+    # With torchao, for the flows of PT2E.
+    session.install("-c", "constraints.txt", "-e", ".[pt2e]")
     session.run("stepbench", "measure", *session.posargs)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# More names than this are no help on one line.
+MOST_LISTED = 30
+
 
 class StepbenchError(Exception):
     """Anything a user can cause and mend; commands print it on one line, without a traceback."""
@@ -21,7 +24,10 @@ class UnknownName(StepbenchError):
         self.known = sorted(known)
         nearest = difflib.get_close_matches(given, self.known, n=3, cutoff=0.5)
         hint = f", did you mean {' or '.join(map(repr, nearest))}?" if nearest else "."
-        super().__init__(f"unknown {kind} {given!r}{hint} (known: {', '.join(self.known) or 'none'})")
+        listed = ", ".join(self.known) or "none"
+        if len(self.known) > MOST_LISTED:
+            listed = f"{len(self.known)} names, which `stepbench list` shows"
+        super().__init__(f"unknown {kind} {given!r}{hint} (known: {listed})")
 
 
 class InvalidVariant(StepbenchError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bench.data.metric import PHASES
-from bench.data.variant import NAME
+from bench.data.variant import NAME, NONE
 from bench.errors import DuplicateName, StepbenchError, UnknownName
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ class Registry:
         try:
             return self._parts[kind, name]
         except KeyError:
-            raise UnknownName(kind, name, self.names(kind)) from None
+            absent = [NONE] if kind in {"optimizer", "quantization"} else []
+            raise UnknownName(kind, name, [*absent, *self.names(kind)]) from None
 
     def names(self, kind: Kind) -> list[str]:
         """Returns the names on one axis, in the order they were registered."""

@@ -93,7 +93,10 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
     )
     if not found.series:
         left = "".join(f"; {count} {reason}" for reason, count in found.left_out.items())
-        raise NothingMeasured(f"no two commits of one variant on one machine in {len(records)} records{left}")
+        raise NothingMeasured(
+            f"no two commits of one variant on one machine in {len(records)} records{left}; "
+            "measure another commit, or `stepbench ingest` what asv stored"
+        )
     forms = {"json": document.render, "markdown": markdown.render, "html": page.render}
     output.write_all(given, forms, found)
     click.echo(text.render(found, width=output.width(), color=output.color()))

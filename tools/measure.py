@@ -27,7 +27,10 @@ MAIN_JOB = "pr"
 @click.command("measure")
 @click.argument("selection", nargs=-1, metavar="[SELECT]...")
 @click.option(
-    "--set", "set_name", metavar="NAME", help="A set of suites/catalog.py: smoke, pr, history or full.  [default: pr]"
+    "--set",
+    "set_name",
+    metavar="NAME",
+    help="A set of suites/catalog.py: smoke, pr, history, full or quantization.  [default: pr]",
 )
 @click.option("--catalog", metavar="PATH", help="Another file with SETS.  [default: suites/catalog.py]")
 @click.option("--batch", type=int, metavar="N", help="Batch size of every variant.")
