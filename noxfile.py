@@ -52,8 +52,15 @@ def tests(session: nox.Session) -> None:
     """Run the tests, or those given after --: nox -s tests -- tests/lowbit -k eva."""
     install(session, "tests")
     # A process a core for the whole of them. The suites' plugin would warn of that; its own tests start it themselves.
-    split = () if session.posargs else ("-n", "auto", "-p", "no:benchmark")
+    split = () if session.posargs else ("-n", "auto", "-p", "no:benchmark", "-m", "not slow")
     session.run("pytest", *split, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that compile or build environments, a minute or more each file."""
+    install(session, "tests")
+    session.run("pytest", "-m", "slow", "-p", "no:benchmark", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

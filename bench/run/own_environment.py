@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 import site
@@ -61,9 +60,18 @@ def clean() -> None:
     keep_latest(cache_folder() / "environments", KEPT)
 
 
+def _is_installed(name: str) -> bool:
+    # By its metadata: where distutils is loaded already, setuptools warns of whoever looks for the module pip.
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _make(place: Path, version: Version, wanted: Sequence[str], *, builds: bool) -> None:
     # Its pip is the running one's, which it sees with the other packages; where that has none, it gets one.
-    seen = ["--without-pip"] if importlib.util.find_spec("pip") else []
+    seen = ["--without-pip"] if _is_installed("pip") else []
     _run(version, [sys.executable, "-m", "venv", *seen, str(place)])
     lines = [f"import site; site.addsitedir({folder!r})\n" for folder in _running_packages()]
     (_packages(place) / "of_the_running_environment.pth").write_text("".join(lines), encoding="utf-8")

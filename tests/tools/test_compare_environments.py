@@ -22,6 +22,8 @@ from setuptools import Extension, setup
 setup(packages=["toys"], ext_modules=[Extension("toys.fast", ["toys/fast.c"])])
 """
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):

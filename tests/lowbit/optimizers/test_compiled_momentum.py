@@ -7,6 +7,8 @@ from lowbit.optimizers import compiled_descent, compiled_momentum, momentum_8bit
 from lowbit.optimizers.descent import Direction, descend
 from lowbit.optimizers.sgd_8bit import SGD8bit
 
+pytestmark = pytest.mark.slow
+
 RATES = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
 
 # torch's own compiler imports what torch deprecates.
