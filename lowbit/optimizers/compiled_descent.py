@@ -75,7 +75,8 @@ def _update(
 
 @functools.cache
 def _compiled() -> Callable[..., Any]:
-    return torch.compile(_update, dynamic=True, fullgraph=True)
+    # Not `fullgraph`: where a mode counts operations nothing is compiled, and that must be no error.
+    return torch.compile(_update, dynamic=True)
 
 
 @functools.lru_cache(maxsize=32)

@@ -99,7 +99,8 @@ def _update(
 
 @functools.cache
 def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(update, dynamic=True, fullgraph=True)
+    # Not `fullgraph`: where a mode counts operations nothing is compiled, and that must be no error.
+    return torch.compile(update, dynamic=True)
 
 
 @functools.lru_cache(maxsize=256)
