@@ -58,7 +58,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that compile or build environments, a minute or more each file."""
+    """Run the tests that compile, build environments or profile, a minute or more each file."""
     install(session, "tests")
     session.run("pytest", "-m", "slow", "-p", "no:benchmark", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 

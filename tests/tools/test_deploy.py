@@ -10,6 +10,8 @@ import torch
 from lowbit.deploy import compile_levels
 from lowbit.deploy.artifact import Fresh
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = """
 import torch
 from bench import Workload

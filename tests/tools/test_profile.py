@@ -13,6 +13,8 @@ from bench.profile.session import Session
 from bench.store import profiles as store
 from tests.tools.conftest import EXAMPLE
 
+pytestmark = pytest.mark.slow
+
 NET = """
 import torch
 from bench import Workload

@@ -23,6 +23,8 @@ from lowbit.quantization.flow import quantized
 from lowbit.quantization.flows import flow
 from tests.lowbit.deploy import models
 
+pytestmark = pytest.mark.slow
+
 VALUES = torch.linspace(-1, 1, 8).reshape(2, 4)
 
 
