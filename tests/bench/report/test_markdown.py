@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,3 +128,7 @@ def test_whatever_is_measured_the_table_keeps_its_shape(table):
         "strong_close",
     }
     assert {child.type for child in inlined} <= allowed
+
+
+def test_a_sign_at_the_end_of_a_text_makes_no_link_with_what_follows():
+    assert not re.search(r"@\w|#\d", escape("@") + "vit" + escape("#") + "1")
