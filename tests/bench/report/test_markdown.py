@@ -131,4 +131,4 @@ def test_whatever_is_measured_the_table_keeps_its_shape(table):
 
 
 def test_a_sign_at_the_end_of_a_text_makes_no_link_with_what_follows():
-    assert not re.search(r"@\w|#\d", escape("@") + "vit" + escape("#") + "1")
+    assert not re.search(r"@\w|#\d", markdown.escape("@") + "vit" + markdown.escape("#") + "1")
