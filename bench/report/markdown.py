@@ -15,7 +15,7 @@ from bench.report.plain import one_line
 # What starts markup, HTML, mathematics, a strikethrough or the next cell.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
 # What GitHub links after markup is done, escaped or not: mentions, issues, `GH-1` and addresses.
-_LINKED = re.compile(r"(?i)(@(?=\w)|#(?=\d)|\bGH(?=-\d)|\bwww(?=\.)|:(?=//))")
+_LINKED = re.compile(r"(?i)(@(?=\w|\Z)|#(?=\d|\Z)|\bGH(?=-\d)|\bwww(?=\.)|:(?=//))")
 # What starts a list or underlines a heading, at the start of a line only.
 _BLOCK = re.compile(r"[-+=]|\d+[.)]")
 # A break without width, written so that it can be seen in the source.

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,4 +129,5 @@ def test_whatever_is_measured_the_table_keeps_its_shape(table):
 
 
 def test_a_sign_at_the_end_of_a_text_makes_no_link_with_what_follows():
-    assert not re.search(r"@\w|#\d", markdown.escape("@") + "vit" + markdown.escape("#") + "1")
+    assert "@vit" not in markdown.escape("@") + "vit"
+    assert "#1" not in markdown.escape("#") + "1"
