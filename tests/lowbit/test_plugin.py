@@ -15,7 +15,8 @@ from bench.run.build import build, close, open_data, open_held_out
 from bench.run.exact import exact
 from lowbit.data.synthetic import sample
 from lowbit.optimizers import blockwise
-from lowbit.plugin import LR, MOMENTUM, WEIGHT_DECAY, register
+from lowbit.plugin import register
+from lowbit.plugin.optimizers import LR, MOMENTUM, WEIGHT_DECAY
 from lowbit.quantization.flows import NAMES
 
 
