@@ -39,19 +39,20 @@ _COLUMNS = (
     Column("layer", "path of the module, or name of the node", is_number=False),
     Column("kind", "class of the module, or what the node calls", is_number=False, spare=1),
     Column("output", "shape of what it gives", is_number=False, spare=2),
-    Column("numbers", "of activations·weights", is_number=False, spare=3),
+    Column("numbers", "dtype of activations·weights", is_number=False, spare=3),
     Column("Mop", "millions of operations, two for each multiply-accumulate"),
     Column("weights kB", "bytes of weights that it loads"),
     Column("in kB", "bytes of activations that it loads"),
     Column("out kB", "bytes that it stores"),
-    Column("op/B", "arithmetic intensity: operations by byte", spare=4),
+    Column("op/B", "operations a byte", spare=4),
     Column("ms", "median time"),
     Column("±", "half of its 95 % interval"),
     Column("share", "of the whole forward"),
     Column("bound ms", "the least time on this machine, by peak and bandwidth"),
-    Column("reached", "bound by time; beyond 100 % caches helped"),
-    Column("by", "what sets the bound"),
+    Column("reached", "bound / ms; beyond 100 % caches helped"),
+    Column("by", "what sets the bound, compute or memory"),
 )
+_EXPLAINED = frozenset({"numbers", "Mop", "op/B", "bound ms", "reached", "by", "target ms"})
 _PREDICTED = (
     Column("target ms", "time on the target, at its peak or its bandwidth"),
     Column("target by", "what sets it"),
@@ -61,6 +62,11 @@ _PREDICTED = (
 def columns(found: Performance) -> tuple[Column, ...]:
     """Returns the columns of a model's table."""
     return (*_COLUMNS, *_PREDICTED) if found.target is not None else _COLUMNS
+
+
+def legend(shown: Sequence[Column]) -> str:
+    """Returns what the heads of columns mean that do not say it themselves."""
+    return "; ".join(f"{column.head}: {column.meaning}" for column in shown if column.head in _EXPLAINED)
 
 
 def rows(found: Performance) -> list[tuple[Cell, ...]]:

@@ -18,7 +18,7 @@ def render(found: Sequence[Performance], about: str = "") -> str:
     for each in found:
         lines += ["", f"### {each.name}", "", "| | |", "|---|---|"]
         lines += [_line(pair) for pair in summary(each)]
-        lines += ["", *_table(cells.columns(each), cells.rows(each))]
+        lines += ["", *_table(cells.columns(each), cells.rows(each)), "", cells.legend(cells.columns(each))]
         lines += [text for number, note in enumerate(notes(each), 1) for text in ("", f"[{number}] {note}")]
     return "\n".join(lines) + "\n"
 

@@ -48,6 +48,12 @@ def summary(found: Performance) -> list[tuple[str, str]]:
 def notes(found: Performance) -> list[str]:
     """Returns what has to be known to read the table right."""
     made = []
+    # First, since it doubts all times.
+    if found.cpu < (1 - WAITED) * found.latency:
+        made.append(
+            f"the thread ran for {100 * found.cpu / found.latency:.0f} % of the time only: others used its core, or it "
+            "waited for threads of its own; times are those of a machine in use"
+        )
     if found.uncounted:
         calls = ", ".join(f"{name} ({count} x)" for name, count in found.uncounted.items())
         made.append(f"not counted: {calls}; nobody knows a formula for it, and its operations are missing above")
@@ -62,11 +68,6 @@ def notes(found: Performance) -> list[str]:
             f"{_more(found.marked - found.latency)}, and its layers add up to {_more(found.added - found.marked)} than "
             "that, as medians leave out what interrupts another layer each time; a larger batch makes marks matter "
             "less, a quiet machine the rest"
-        )
-    if found.cpu < (1 - WAITED) * found.latency:
-        made.append(
-            f"the thread ran for {100 * found.cpu / found.latency:.0f} % of the time only: others used its core, or it "
-            "waited for threads of its own; times are those of a machine in use"
         )
     simulated = [row for row in found.rows if row.cost.is_integer and row.cost.arithmetic not in SMALL_INTEGERS]
     if simulated and found.added is not None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from lowbit.quantization import codes, relu6
 from lowbit.quantization import engine as engines
 from lowbit.quantization.eager_ready import fuse, ready
 from lowbit.quantization.flow import Flow
@@ -70,11 +71,14 @@ def _prepare(
     module: nn.Module, inputs: Sequence[torch.Tensor], *, engine: str, per_tensor: bool, trains: bool
 ) -> nn.Module:
     ao, sample = eager(), example(inputs)
-    model = ready(module.train(trains))
+    with quiet():
+        qconfig = (qat_qconfig if trains else static_qconfig)(engine, per_tensor=per_tensor)
+        model = ready(module.train(trains), saturates=relu6.saturates(qconfig))
     with quiet(), explained(f"eager mode cannot prepare {type(module).__name__}", _REMEDY):
         prepared = fuse(model, trains=trains)
-        prepared.qconfig = (qat_qconfig if trains else static_qconfig)(engine, per_tensor=per_tensor)
+        prepared.qconfig = qconfig
         (ao.prepare_qat if trains else ao.prepare)(prepared, inplace=True)
+        relu6.bound(prepared, model.bounded)
     enter(prepared, Stage.CALIBRATION)
     what = f"{type(module).__name__} in eager mode on {engine}"
     rehearse(prepared, sample, functools.partial(_convert, engine=engine), what, _REMEDY)
@@ -83,7 +87,7 @@ def _prepare(
 
 def _convert(module: nn.Module, *, engine: str) -> nn.Module:
     with quiet(), engines.using(engine):
-        return engines.OnEngine(eager().convert(module, inplace=True), engine).eval()
+        return engines.OnEngine(codes.lower(eager().convert(module, inplace=True)), engine).eval()
 
 
 def _prepare_dynamic(module: nn.Module, inputs: Sequence[torch.Tensor], *, engine: str) -> nn.Module:

@@ -15,11 +15,12 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from lowbit.quantization import relu6
 from lowbit.quantization.torch_ao import eager, layers, traced
 
 _ADD_FUNCTIONS = frozenset({operator.add, torch.add})  # `+=` is traced as `+`
 _ADD_METHODS = frozenset({"add", "add_"})
-_RELU_FUNCTIONS = frozenset({functional.relu, functional.relu_, functional.relu6, torch.relu, torch.relu_})
+_RELU_FUNCTIONS = frozenset({functional.relu, functional.relu_, torch.relu, torch.relu_})
 _RELU_METHODS = frozenset({"relu", "relu_"})
 _RELU_MODULES = (nn.ReLU, nn.ReLU6)
 _NORM_AFTER = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
@@ -28,19 +29,23 @@ _IN_PLACE = frozenset({functional.relu_, torch.relu_, "add_", "relu_"})
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A model that is ready, and the groups of its modules to fuse: names of a layer and of what follows it."""
+    """A model that is ready, and the groups of its modules to fuse: names of a layer and of what follows it.
+
+    `bounded` are the layers whose ReLU6 became a ReLU: once prepared, the model needs `relu6.bound`.
+    """
 
     module: fx.GraphModule
     fusions: tuple[tuple[str, ...], ...]
+    bounded: tuple[str, ...]
 
 
-def ready(module: nn.Module) -> Ready:
+def ready(module: nn.Module, *, saturates: bool) -> Ready:
     """Returns a float model made ready; it shares its modules with the one that was given.
 
     A quantizer stands at each input and a dequantizer at each output; additions of two tensors are functionals that
-    can be observed, with the ReLU that follows; every other ReLU is a module of its own, and so is every ReLU6, which
-    no kernel is fused with: its bound of 6 is left out, and after it activations are bounded by what was observed.
-    New modules are in the mode, training or not, that the model is in, or fusion refuses them.
+    can be observed, with the ReLU that follows; every other ReLU is a module of its own, and so is every ReLU6. One
+    that alone follows a layer has a ReLU before it, or with `saturates` in its place: see `relu6.fold`. New modules are
+    in the mode, training or not, that the model is in, or fusion refuses them.
 
     Raises QuantizationError for a model that torch.fx cannot trace.
     """
@@ -48,13 +53,14 @@ def ready(module: nn.Module) -> Ready:
     _keep_all_state(module, graph_module)
     graph = _Rewriting(graph_module)
     graph.follow_values_in_place()
+    bounded = relu6.fold(graph_module, saturates=saturates)
     graph.add_functionals()
     graph.own_relus()
     graph.add_stubs()
     fusions = graph.fusions()
     graph_module.graph.lint()
     graph_module.recompile()
-    return Ready(module=graph_module, fusions=fusions)
+    return Ready(module=graph_module, fusions=fusions, bounded=bounded)
 
 
 def fuse(model: Ready, *, trains: bool) -> fx.GraphModule:
@@ -114,9 +120,11 @@ class _Rewriting:
     def own_relus(self) -> None:
         """Gives each ReLU a module of its own."""
         for node in list(self.graph.nodes):
-            if self._is_relu(node):
+            stops = relu6.is_relu6(self.module, node)
+            if stops or self._is_relu(node):
+                own = self._new("relu", nn.ReLU6() if stops else nn.ReLU())
                 with self.graph.inserting_before(node):
-                    new = self.graph.call_module(self._new("relu", nn.ReLU()), tuple(node.all_input_nodes))
+                    new = self.graph.call_module(own, tuple(node.all_input_nodes))
                 self._replace(node, new)
         called = {node.target for node in self.graph.nodes}
         for name, child in list(self.module.named_modules(remove_duplicate=False)):
@@ -173,7 +181,7 @@ class _Rewriting:
 
     def _is_relu(self, node: fx.Node) -> bool:
         if node.op == "call_module":
-            return isinstance(self._module_of(node), _RELU_MODULES)
+            return type(self._module_of(node)) is nn.ReLU
         return node.target in (_RELU_FUNCTIONS if node.op == "call_function" else _RELU_METHODS)
 
     def _in_place(self, node: fx.Node) -> bool:

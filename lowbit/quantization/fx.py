@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
+from torch.nn import functional
 
+from lowbit.quantization import codes, relu6
 from lowbit.quantization import engine as engines
 from lowbit.quantization.flow import Flow
 from lowbit.quantization.stage import Stage
@@ -19,6 +22,7 @@ from lowbit.quantization.torch_ao import (
     example,
     explained,
     fx,
+    keeping_range,
     qat_qconfig,
     quiet,
     rehearse,
@@ -61,8 +65,12 @@ def qat(engine: str, *, per_tensor: bool = False) -> Flow:
 def _flow(engine: str, mapping: Callable[[], Any], *, trains: bool, left_in_float: str = "") -> Flow:
     engines.check(engine)
     convert = functools.partial(_convert, engine=engine, left_in_float=left_in_float)
+    # What leaves convolutions in float has nothing to fuse a ReLU6 with.
+    prepare = functools.partial(
+        _prepare, convert=convert, mapping=mapping, trains=trains, folds_relu6=not left_in_float
+    )
     return Flow(
-        prepare=functools.partial(_prepare, convert=convert, mapping=mapping, trains=trains),
+        prepare=prepare,
         enter=enter,
         convert=convert,
         trains=trains,
@@ -95,12 +103,17 @@ def _prepare(
     convert: Callable[[nn.Module], nn.Module],
     mapping: Callable[[], Any],
     trains: bool,
+    folds_relu6: bool,
 ) -> nn.Module:
     ao, sample = fx(), example(inputs)
     prepare = ao.prepare_qat_fx if trains else ao.prepare_fx
     graph_module = traced(module.train(trains))
     with quiet(), explained(f"FX cannot prepare {type(module).__name__}", _REMEDY):
-        prepared: nn.Module = prepare(graph_module, mapping(), (sample,))
+        chosen, bounded = mapping(), tuple[str, ...]()
+        if folds_relu6:
+            bounded = relu6.fold(graph_module, saturates=relu6.saturates(chosen.global_qconfig))
+        prepared: GraphModule = prepare(graph_module, chosen, (sample,), backend_config=_table())
+        relu6.bound(prepared, bounded)
     enter(prepared, Stage.CALIBRATION)
     rehearse(prepared, sample, convert, f"{type(module).__name__} in FX", _REMEDY)
     return prepared
@@ -108,4 +121,10 @@ def _prepare(
 
 def _convert(module: nn.Module, *, engine: str, left_in_float: str) -> nn.Module:
     with quiet(), engines.using(engine):
-        return engines.OnEngine(fx().convert_fx(module), engine, left_in_float).eval()
+        converted = codes.lower(fx().convert_fx(module, backend_config=_table()))
+        return engines.OnEngine(converted, engine, left_in_float).eval()
+
+
+def _table() -> Any:
+    """Returns torch's table with what it leaves in float, though it only moves values; `codes.lower` relies on it."""
+    return keeping_range(functional.pad, "flatten")

@@ -18,6 +18,11 @@ from lowbit.quantization.stage import Stage, Staged
 Range = Literal["min-max", "moving-average", "histogram"]
 LAYERS = (nn.Conv2d, nn.Linear)
 WIDE = Grid(-(2**31), 2**31 - 1)
+_FIRST_AND_LAST = (
+    "k-bit flows leave the first and the last layer in float, where sources disagree; -all-layers at the end of the "
+    "name takes them too"
+)
+_OTHERS = "k-bit flows take every Conv2d and Linear that no setting of its own leaves in float"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,8 @@ class QuantizedLayer(nn.Module):
     def __init__(self, layer: nn.Conv2d | nn.Linear, settings: Settings) -> None:
         super().__init__()
         self.layer = layer
+        # What counts quantized layers reads here why others are none.
+        self.left_in_float = _OTHERS if settings.first_and_last else _FIRST_AND_LAST
         channel = 0 if settings.per_channel else None
         self.weight_quantizer = WeightQuantizer(settings.weight_grid(), MinMax(channel), symmetric=True)
         self.input_quantizer = Quantizer(
@@ -166,6 +173,7 @@ class IntegerLayer(nn.Module):
 
     def __init__(self, source: QuantizedLayer) -> None:
         super().__init__()
+        self.left_in_float = source.left_in_float
         weight = source.layer.weight.detach()
         quantizer = source.weight_quantizer
         quantizer.stage = Stage.VALIDATION

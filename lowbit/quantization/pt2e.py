@@ -20,6 +20,7 @@ import torch
 from torch import fx, nn
 
 from lowbit.quantization.flow import Flow, QuantizationError
+from lowbit.quantization.pt2e_graph import forget_unread, name_functions, norms, turn
 from lowbit.quantization.stage import Stage
 from lowbit.quantization.torch_ao import enter, example, explained
 
@@ -35,9 +36,6 @@ _EXPECTED: tuple[tuple[str, type[Warning]], ...] = (
 # What is logged while torchao is imported: extensions for other devices, and a type that registers itself twice.
 _LOGGERS = ("torchao", "torch.utils._pytree")
 _LOGGED = ("Failed to load", "<enum 'KernelPreference'>")
-# Where in its arguments a node has the mode that it was exported in.
-_aten = torch.ops.aten
-_MODE = {_aten.batch_norm.default: 5, _aten.dropout.default: 2, _aten.dropout_.default: 2}
 
 
 def static() -> Flow:
@@ -135,16 +133,6 @@ class Compiled(nn.Module):
         return outputs
 
 
-def turn(graph_module: fx.GraphModule, *, trains: bool) -> None:
-    """Turns the batch normalization and dropout of an exported graph to training or to evaluation, in place."""
-    nodes = [node for node in graph_module.graph.nodes if node.target in _MODE]
-    turned = [node for node in nodes if node.args[_MODE[node.target]] is not trains]
-    for node in turned:
-        node.update_arg(_MODE[node.target], trains)
-    if turned:
-        graph_module.recompile()
-
-
 def _flow(*, trains: bool, is_dynamic: bool) -> Flow:
     prepare = functools.partial(_prepare, trains=trains, is_dynamic=is_dynamic)
     return Flow(prepare=prepare, enter=enter, convert=_convert, trains=trains)
@@ -158,13 +146,17 @@ def _prepare(module: nn.Module, inputs: Sequence[torch.Tensor], *, trains: bool,
         program = torch.export.export(module.eval(), (sample,), dynamic_shapes=(shape,))
         # Its checks would refuse a batch of one, which the graph takes as well as any other.
         graph_module = program.module(check_guards=False)
+    name_functions(graph_module)
     turn(graph_module, trains=trains)
-    norms = _norms(graph_module)
+    own_norms = norms(graph_module)
     with _quiet(), explained(f"PT2E cannot quantize {name}", _REMEDY):
         quantizer = _torchao("quantizer.x86_inductor_quantizer").X86InductorQuantizer()
         quantizer.set_global(_configuration(trains=trains, is_dynamic=is_dynamic))
+        for pool in [found for found, child in module.named_modules() if isinstance(child, nn.MaxPool2d)]:
+            # On codes it would be torch's own kernel, one value at a time; in float inductor's takes in the rounding.
+            quantizer.set_module_name_qconfig(pool, None)
         prepared = Exported((api.prepare_qat_pt2e if trains else api.prepare_pt2e)(graph_module, quantizer))
-    if trains and _norms(prepared.graph_module) != norms:
+    if trains and norms(prepared.graph_module) != own_norms:
         raise QuantizationError(
             f"PT2E would train {name} with the default momentum and epsilon of batch normalization instead of its own: "
             "use those, 0.1 and 1e-5, or another QAT flow"
@@ -174,27 +166,12 @@ def _prepare(module: nn.Module, inputs: Sequence[torch.Tensor], *, trains: bool,
     return prepared
 
 
-def _norms(graph_module: fx.GraphModule) -> list[tuple[Any, ...]]:
-    """Returns momentum and epsilon of each batch normalization, sorted: torchao's fusion for QAT knows its own only."""
-    nodes = graph_module.graph.nodes
-    return sorted(tuple(node.args[6:8]) for node in nodes if node.target is _aten.batch_norm.default)
-
-
 def _convert(module: nn.Module) -> nn.Module:
     assert isinstance(module, Exported)
     with _quiet(), explained("PT2E cannot convert the model", _REMEDY):
         graph_module = _torchao("quantize_pt2e").convert_pt2e(module.graph_module)
-    _forget_unread(graph_module)
+    forget_unread(graph_module)
     return Exported(graph_module).eval()
-
-
-def _forget_unread(graph_module: fx.GraphModule) -> None:
-    """Drops the tensors that the graph does not read: torchao keeps each float weight beside its integers."""
-    read = {node.target for node in graph_module.graph.nodes if node.op == "get_attr"}
-    kept = [graph_module.named_parameters(remove_duplicate=False), graph_module.named_buffers(remove_duplicate=False)]
-    for name in {name for named in kept for name, _ in named} - read:
-        path, _, last = name.rpartition(".")
-        delattr(graph_module.get_submodule(path), last)
 
 
 def _configuration(*, trains: bool, is_dynamic: bool) -> Any:

@@ -53,6 +53,18 @@ def fx() -> Any:
     return _door("torch.ao.quantization.quantize_fx", "prepare_fx", "prepare_qat_fx", "convert_fx")
 
 
+def keeping_range(*operations: Any) -> Any:
+    """Returns torch's table of quantized operations with some more, whose output has the range of their input."""
+    api = _door("torch.ao.quantization.backend_config", "get_native_backend_config", "BackendPatternConfig")
+    codes = api.DTypeConfig(input_dtype=torch.quint8, output_dtype=torch.quint8)
+    kind = api.ObservationType.OUTPUT_SHARE_OBSERVER_WITH_INPUT
+    table = api.get_native_backend_config()
+    for operation in operations:
+        entry = api.BackendPatternConfig(operation).set_observation_type(kind).set_dtype_configs([codes])
+        table.set_backend_pattern_config(entry)
+    return table
+
+
 def _door(name: str, *parts: str) -> Any:
     try:
         with quiet():

@@ -111,7 +111,7 @@ def test_packed_weights_are_values_with_their_scales():
     traced = trace(module, batches(1)[0])
     stem = next(operation for operation in traced.operations if operation.layer == "stem")
     weight, bias = (traced.values[number] for number in stem.inputs[1:])
-    assert (stem.name, stem.macs) == ("quantized::conv2d", 4 * 8 * 15 * 15 * 27)
+    assert (stem.name, stem.macs) == ("quantized::conv2d_relu", 4 * 8 * 15 * 15 * 27)
     assert (weight.kind, weight.dtype, weight.shape) == ("weight", "qint8", (8, 3, 3, 3))
     # A scale of fp64 and a zero point of int64 for each of eight channels.
     assert weight.bytes == 8 * 27 + 8 * (8 + 8)

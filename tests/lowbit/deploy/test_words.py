@@ -33,6 +33,14 @@ def test_a_row_has_a_cell_for_each_column():
     assert text(rows[-1])[:2] == ["(glue)", "Python"]
 
 
+def test_heads_that_do_not_say_what_they_mean_are_explained_where_they_are_shown():
+    shown = cells.columns(performance([cost()], [1e-3], whole=2e-3, on=CHIP))
+    said = cells.legend(shown)
+    assert "numbers: dtype of activations·weights; Mop: " in said
+    assert "reached: bound / ms; beyond 100 % caches helped; by: what sets the bound, compute or memory" in said
+    assert "numbers" not in cells.legend([column for column in shown if column.head != "numbers"])
+
+
 def test_what_nobody_counts_is_a_question_in_its_row_and_a_note():
     found = performance([cost(uncounted={"my::op": 2})], [1e-3], whole=1e-3)
     assert cells.rows(found)[0][4].text == "2.00?"

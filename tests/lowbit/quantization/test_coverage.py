@@ -46,8 +46,20 @@ def test_layers_of_the_library_count_where_their_stage_rounds():
     assert counted.quantized == 0
     assert counted.cause.startswith("the model is in stage CALIBRATION, in which nothing is rounded: enter QAT")
     flow.enter(prepared, Stage.QAT)
-    assert coverage(module, prepared) == Coverage(quantized=1, eligible=3, cause="left in float: 1 Conv2d, 1 Linear")
-    assert coverage(module, deployed(flow, prepared)).quantized == 1
+    cause = (
+        "left in float: 1 Conv2d, 1 Linear; k-bit flows leave the first and the last layer in float, where sources "
+        "disagree; -all-layers at the end of the name takes them too"
+    )
+    assert coverage(module, prepared) == Coverage(quantized=1, eligible=3, cause=cause)
+    assert coverage(module, deployed(flow, prepared)) == Coverage(quantized=1, eligible=3, cause=cause)
+
+
+def test_layers_that_a_setting_leaves_in_float_are_not_laid_to_the_first_and_last():
+    module = Small()
+    prepared = kbit.prepare(copy.deepcopy(module), kbit.Settings(first_and_last=True), {"block": None})
+    enter(prepared, Stage.QAT)
+    cause = "k-bit flows take every Conv2d and Linear that no setting of its own leaves in float"
+    assert coverage(module, prepared).cause == f"left in float: 1 Conv2d; {cause}"
 
 
 @pytest.mark.parametrize(("says", "quantized"), [(True, 1), (False, 0)])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
@@ -46,7 +48,7 @@ def test_a_ready_model_computes_the_same_and_fuses_what_follows_a_layer(model, g
     module = model().eval()
     pictures = torch.randn(2, 3, 32, 32)
     expected, state = module(pictures), module.state_dict()
-    found = ready(module)
+    found = ready(module, saturates=True)
     assert torch.equal(found.module(pictures), expected)
     assert len(found.fusions) == groups
     assert found.module.state_dict().keys() == state.keys()
@@ -58,7 +60,7 @@ def test_a_ready_model_computes_the_same_and_fuses_what_follows_a_layer(model, g
 
 def test_a_float_state_loads_unchanged():
     source = MobileNetV2().eval()
-    fresh = ready(MobileNetV2().eval()).module
+    fresh = ready(MobileNetV2().eval(), saturates=True).module
     fresh.load_state_dict(source.state_dict(), strict=True)
     pictures = torch.randn(2, 3, 32, 32)
     assert torch.equal(fresh(pictures), source(pictures))
@@ -66,32 +68,47 @@ def test_a_float_state_loads_unchanged():
 
 def test_it_shares_its_tensors_with_the_model_that_was_given():
     module = ResNet20()
-    found = ready(module).module
+    found = ready(module, saturates=True).module
     assert found.conv1a is module.conv1a
     assert found.norm9b.running_mean is module.norm9b.running_mean
 
 
 def test_sums_become_functionals_with_the_relu_that_follows_alone():
-    found = ready(Shared().eval()).module
+    found = ready(Shared().eval(), saturates=True).module
     methods = [node.target for node in found.graph.nodes if node.op == "call_method"]
     # The first sum is read by two ReLUs, so it is one by itself.
     assert [method for method in methods if method.startswith("add")] == ["add", "add"]
-    code = ready(ResNet20().eval()).module.code
+    code = ready(ResNet20().eval(), saturates=True).module.code
     assert code.count(".add_relu(") == 9
     assert "iadd" not in code
 
 
-def test_every_relu_is_a_module_of_its_own_without_bound_and_in_the_models_mode():
-    for training in (True, False):
-        found = ready(MobileNetV2().train(training)).module
-        relus = [child for child in found.modules() if isinstance(child, nn.ReLU | nn.ReLU6)]
-        assert len(relus) == 35
-        assert {type(relu) for relu in relus} == {nn.ReLU}
-        assert {relu.training for relu in relus} == {training}
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("saturates", "kinds"), [(True, {nn.ReLU: 35}), (False, {nn.ReLU: 35, nn.ReLU6: 35})])
+def test_every_relu_is_a_module_of_its_own_in_the_models_mode_and_no_bound_is_lost(saturates, kinds, training):
+    model = ready(MobileNetV2().train(training), saturates=saturates)
+    relus = [child for child in model.module.modules() if isinstance(child, nn.ReLU | nn.ReLU6)]
+    assert Counter(type(relu) for relu in relus) == kinds
+    assert {relu.training for relu in relus} == {training}
+    # What stands for a ReLU6 is told, or nobody could bound it.
+    assert len(set(model.bounded)) == 35
+
+
+def test_a_relu6_that_follows_no_layer_alone_stays():
+    module = ready(Shared().eval(), saturates=True)
+    assert module.bounded == ("second",)
+
+    class Summed(nn.Module):
+        def forward(self, values):
+            return functional.relu6(values + values)
+
+    module, values = ready(Summed(), saturates=True), torch.tensor([-1.0, 1.0, 5.0])
+    assert module.bounded == ()
+    assert torch.equal(module.module(values), torch.tensor([0.0, 2.0, 6.0]))
 
 
 def test_it_can_be_fused_for_training():
-    model = ready(MobileNetV2().train())
+    model = ready(MobileNetV2().train(), saturates=True)
     fused = fuse(model, trains=True)
     kinds = [type(child).__name__ for child in fused.modules()]
     assert kinds.count("ConvBnReLU2d") == 35
@@ -101,7 +118,7 @@ def test_it_can_be_fused_for_training():
 def test_what_was_changed_in_place_is_read_as_changed():
     module, values = Aliased(), torch.tensor([-1.0, 3.0])
     assert torch.equal(module(values), torch.tensor([0.0, 12.0]))
-    assert torch.equal(ready(module).module(values), torch.tensor([0.0, 12.0]))
+    assert torch.equal(ready(module, saturates=True).module(values), torch.tensor([0.0, 12.0]))
 
 
 def test_layers_that_are_called_twice_are_not_fused():
@@ -113,7 +130,7 @@ def test_layers_that_are_called_twice_are_not_fused():
         def forward(self, values):
             return torch.relu(self.layer(torch.relu(self.layer(values))))
 
-    assert ready(Twice()).fusions == ()
+    assert ready(Twice(), saturates=True).fusions == ()
 
 
 def test_a_model_that_cannot_be_traced_is_refused():
@@ -122,4 +139,4 @@ def test_a_model_that_cannot_be_traced_is_refused():
             return values.view(len(values), -1)
 
     with pytest.raises(QuantizationError, match=r"^Counting cannot be traced by torch\.fx: 'len' is not supported in"):
-        ready(Counting())
+        ready(Counting(), saturates=True)

@@ -117,6 +117,26 @@ def test_inductor_makes_integer_kernels_of_every_layer():
     assert coverage(module, compiled).quantized == 3
 
 
+def test_a_relu_that_is_no_module_belongs_to_its_layer_and_a_max_pool_stays_in_float():
+    class Pooled(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.MaxPool2d(3, stride=1)
+
+        def forward(self, pictures):
+            values = self.pool(torch.relu(self.stem(pictures)))
+            return self.classifier(torch.relu(values + self.block(values)).mean((2, 3)))
+
+    graph = pt2e.static().prepare(Pooled().eval(), batches()).graph_module.graph
+    pool = next(node for node in graph.nodes if node.target is torch.ops.aten.max_pool2d.default)
+    stem, joined = (node for node in graph.nodes if node.target is torch.ops.aten.relu.default)
+    # Quantized are the inputs of layers: no rounding between the sum and its ReLU, and none before the pool.
+    assert [user.target for user in stem.users] == [pool.target]
+    assert {user.op for user in pool.users} == {"call_module"}
+    assert joined.meta["quantization_annotation"]._annotated
+    assert not joined.all_input_nodes[0].meta["quantization_annotation"]._is_output_of_quantized_pattern
+
+
 def test_counters_say_what_was_fused():
     counts = {"qconv_weight_prepack_matcher_count": 19, "qlinear_weight_prepack_matcher_count": 1, "other": 5}
     assert pt2e.fusion(counts) == pt2e.Fusion(convolutions=19, linears=1, additions=0)
