@@ -112,12 +112,7 @@ def encode(tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[to
     slices of one storage each.
     """
     layout = Layout(tuple(tensor.numel() for tensor in tensors))
-    return encode_packed(layout, layout.pack(tensors, tensors[0].new_empty(0, dtype=torch.float32)))
-
-
-def encode_packed(layout: Layout, buffer: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Encodes a buffer that is laid out already; see `encode`."""
-    padded, scales = quantize(buffer)
+    padded, scales = quantize(layout.pack(tensors, tensors[0].new_empty(0, dtype=torch.float32)))
     # Codes are kept without the padding: the vectors of small layers are shorter than a block.
     kept = list(torch.split(padded.new_empty(sum(layout.sizes)), list(layout.sizes)))
     torch._foreach_copy_(kept, layout.parts(padded))

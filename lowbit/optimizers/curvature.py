@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lowbit.optimizers.factors import Factors, worth_keeping
-from lowbit.optimizers.kronecker import LAYERS, at_least_fp32, input_vector, output_vector
+from lowbit.optimizers.kronecker import at_least_fp32, output_vector
+from lowbit.optimizers.layer_hook import LayerHook, input_vector
 from lowbit.optimizers.ranks import Exchange
 from lowbit.optimizers.small_layers import Pass, vectors, waits
 
@@ -48,7 +49,7 @@ class Capture:
         self._held: list[Pass] = []
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
         self._handles: list[RemovableHandle] = [
-            module.register_forward_hook(_Hook(self, name, module), with_kwargs=True)
+            module.register_forward_hook(LayerHook(self, name, module, _watch), with_kwargs=True)
             for name, module in self.layers.items()
         ]
 
@@ -147,75 +148,32 @@ class Capture:
         return twin
 
 
-class _Hook:
-    """A forward hook that holds neither the optimizer nor the model, so that both can be freed.
+def _watch(
+    capture: Capture, name: str, module: nn.Linear | nn.Conv2d, given: torch.Tensor, output: torch.Tensor
+) -> None:
+    """Takes the input's vector and waits for the output's gradient."""
+    if not module.weight.requires_grad:
+        return
+    reference, samples = weakref.ref(capture), capture.samples
+    factored = worth_keeping(module, given) and given.dtype == module.weight.dtype == output.dtype
+    held = output.dtype == given.dtype and waits(module, given, output)
+    a = None if held else input_vector(module, given, samples)
+    capture.awaited += 1
 
-    A copy of the model, by deepcopy or by pickle, carries hooks that do nothing: its layers are not this optimizer's.
-    """
-
-    def __init__(self, capture: Capture, name: str, module: nn.Module) -> None:
-        self._capture = weakref.ref(capture)
-        self._module = weakref.ref(module)
-        self._name = name
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Inert:
-        return _Inert()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Inert, ()
-
-    def __call__(
-        self, module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
-    ) -> None:
-        """Takes the input's vector and waits for the output's gradient."""
-        # The wrapper that keeps a compiler out costs more than the vector of a small layer.
-        if torch.compiler.is_compiling():
-            self._outside(module, inputs, named, output)
+    def receive(gradient: torch.Tensor) -> None:
+        receiver = reference()
+        if receiver is None or not receiver.active:
+            return
+        gradient = at_least_fp32(gradient)
+        if factored:
+            width = given.shape[-1], gradient.shape[-1]
+            receiver.keep(name, Factors(given.reshape(-1, width[0]), gradient.reshape(-1, width[1])))
+        if a is None:
+            receiver.hold(Pass(name, module, given, gradient))
         else:
-            self._watch(module, inputs, named, output)
+            receiver.add(name, a, output_vector(module, gradient, samples))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _outside(self, *called: Any) -> None:
-        self._watch(*called)
-
-    def _watch(
-        self, module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
-    ) -> None:
-        capture = self._capture()
-        if capture is None or not capture.active or not output.requires_grad or module is not self._module():
-            return
-        assert isinstance(module, LAYERS)
-        if not module.weight.requires_grad:
-            return
-        given = at_least_fp32(inputs[0] if inputs else named["input"])
-        name, reference, samples = self._name, self._capture, capture.samples
-        factored = worth_keeping(module, given) and given.dtype == module.weight.dtype == output.dtype
-        held = output.dtype == given.dtype and waits(module, given, output)
-        a = None if held else _input_vector(module, given, samples)
-        capture.awaited += 1
-
-        def receive(gradient: torch.Tensor) -> None:
-            receiver = reference()
-            if receiver is None or not receiver.active:
-                return
-            gradient = at_least_fp32(gradient)
-            if factored:
-                width = given.shape[-1], gradient.shape[-1]
-                receiver.keep(name, Factors(given.reshape(-1, width[0]), gradient.reshape(-1, width[1])))
-            if a is None:
-                receiver.hold(Pass(name, module, given, gradient))
-            else:
-                receiver.add(name, a, output_vector(module, gradient, samples))
-
-        output.register_hook(receive)
-
-
-def _input_vector(module: nn.Linear | nn.Conv2d, given: torch.Tensor, samples: int) -> torch.Tensor:
-    if not torch.is_autocast_enabled(given.device.type):
-        return input_vector(module, given, samples)
-    # Averages of half-precision values are taken in fp32, also inside autocast.
-    with torch.autocast(given.device.type, enabled=False):
-        return input_vector(module, given, samples)
+    output.register_hook(receive)
 
 
 class _Accumulated:
@@ -230,10 +188,3 @@ class _Accumulated:
         capture = self._capture()
         if capture is not None:
             capture.settle(self._name, parameter.grad)
-
-
-class _Inert:
-    """The hook of a copy."""
-
-    def __call__(self, *_: object) -> None:
-        """Does nothing."""

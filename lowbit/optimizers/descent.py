@@ -7,12 +7,14 @@ gradient in place, as the published code rewrites gradients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from lowbit.optimizers import compiled_descent
+from lowbit.optimizers.eva_layers import Layer
+from lowbit.optimizers.hyperparameters import Rates
 
 
 class Direction(NamedTuple):
@@ -21,6 +23,29 @@ class Direction(NamedTuple):
     column: torch.Tensor
     a: torch.Tensor | None
     groups: int
+
+
+def directions_of(
+    layers: Sequence[Layer],
+    grads: Mapping[int, torch.Tensor],
+    a: Sequence[torch.Tensor],
+    columns: Sequence[torch.Tensor],
+) -> dict[int, Direction]:
+    """Returns the directions of the weights of layers, and of those biases that have a gradient, by `id`."""
+    found: dict[int, Direction] = {}
+    for layer, row, column in zip(layers, a, columns, strict=True):
+        found[id(layer.weight)] = Direction(column, row, layer.groups)
+        if layer.bias is not None and id(layer.bias) in grads:
+            found[id(layer.bias)] = Direction(column, None, layer.groups)
+    return found
+
+
+def momentum_buffer(state: dict[str, Any], parameter: torch.Tensor) -> torch.Tensor:
+    """Returns the buffer that a parameter's state keeps, to be updated in place; zeros for a first step."""
+    if "momentum_buffer" not in state:
+        state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
+    buffer: torch.Tensor = state["momentum_buffer"]
+    return buffer
 
 
 class _Part(NamedTuple):
@@ -36,10 +61,8 @@ def descend(
     parameters: Sequence[torch.Tensor],
     grads: Sequence[torch.Tensor],
     buffers: Sequence[torch.Tensor],
+    rates: Rates,
     *,
-    lr: float | torch.Tensor,
-    momentum: float,
-    weight_decay: float,
     scale: torch.Tensor | None,
     directions: Sequence[Direction | None],
     healthy: torch.Tensor | None = None,
@@ -64,47 +87,50 @@ def descend(
     found_inf = None if healthy is None else (~healthy).float()
     for (_, _, directed), same in groups.items():
         if not directed:
-            _fused(same, [part.grad for part in same], lr, momentum, weight_decay, None, found_inf)
+            _fused(same, [part.grad for part in same], rates, None, found_inf)
             continue
         assert scale is not None
         # The kernel reads its divisor in fp32, which is not enough for parameters of more.
         divisor = scale.reciprocal().float() if same[0].parameter.dtype.itemsize <= 4 else None
-        takes = compiled and healthy is None and same[0].parameter.dtype == torch.float32
-        small = []
-        for part in same:
-            if not (takes and compiled_descent.takes(part.parameter, part.direction)):
-                small.append(part)
-                continue
-            assert part.direction is not None
-            assert part.direction.a is not None
-            compiled_descent.step(
-                part.parameter, part.grad, part.buffer, part.direction.column, part.direction.a,
-                scale=scale, lr=lr, momentum=momentum, weight_decay=weight_decay,
-            )  # fmt: skip
+        small = _compiled_first(same, scale, rates) if compiled and healthy is None else same
+        if not small:
+            continue
         corrected = [part.grad for part in small]
         for part in small:
             assert part.direction is not None
             _correct(part.grad, part.direction)
         if divisor is None:
             torch._foreach_mul_(corrected, scale)
-        _fused(small, corrected, lr, momentum, weight_decay, divisor, found_inf)
+        _fused(small, corrected, rates, divisor, found_inf)
     if loose:
-        _unfused(loose, lr, momentum, weight_decay, scale, healthy)
+        _unfused(loose, rates, scale, healthy)
+
+
+def _compiled_first(parts: Sequence[_Part], scale: torch.Tensor, rates: Rates) -> list[_Part]:
+    """Updates what compiled code takes, and returns the other parts."""
+    rest = []
+    for part in parts:
+        p, grad, buffer, direction = part
+        if compiled_descent.takes(p, direction):
+            assert direction is not None
+            assert direction.a is not None
+            compiled_descent.step(p, grad, buffer, direction.column, direction.a, scale, rates)
+        else:
+            rest.append(part)
+    return rest
 
 
 def _fused(
     parts: Sequence[_Part],
     grads: list[torch.Tensor],
-    lr: float | torch.Tensor,
-    momentum: float,
-    weight_decay: float,
+    rates: Rates,
     divisor: torch.Tensor | None,
     found_inf: torch.Tensor | None,
 ) -> None:
     torch._fused_sgd_(
-        [part.parameter for part in parts], grads, [part.buffer for part in parts] if momentum else [],
-        lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False,
-        is_first_step=False, grad_scale=divisor, found_inf=found_inf,
+        [part.parameter for part in parts], grads, [part.buffer for part in parts] if rates.momentum else [],
+        **rates._asdict(), dampening=0.0, nesterov=False, maximize=False, is_first_step=False, grad_scale=divisor,
+        found_inf=found_inf,
     )  # fmt: skip
 
 
@@ -125,9 +151,7 @@ def _correct(grad: torch.Tensor, direction: Direction) -> None:
 
 def _unfused(
     parts: Sequence[_Part],
-    lr: float | torch.Tensor,
-    momentum: float,
-    weight_decay: float,
+    rates: Rates,
     scale: torch.Tensor | None,
     healthy: torch.Tensor | None,
 ) -> None:
@@ -139,8 +163,8 @@ def _unfused(
             update = update.clone(memory_format=torch.contiguous_format)
             _correct(update, direction)
             update *= scale.to(update.dtype)
-        moved = buffer * momentum + update + weight_decay * p
-        ahead = p - lr * moved
+        moved = buffer * rates.momentum + update + rates.weight_decay * p
+        ahead = p - rates.lr * moved
         if healthy is not None:
             moved, ahead = torch.where(healthy, moved, buffer), torch.where(healthy, ahead, p)
         buffer.copy_(moved)

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from lowbit.optimizers import eva_update
+from lowbit.optimizers import compiled_descent, eva_update
 from lowbit.optimizers.curvature import Capture
-from lowbit.optimizers.descent import Direction, descend
+from lowbit.optimizers.descent import Direction, descend, directions_of, momentum_buffer
 from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.factors import Factors
+from lowbit.optimizers.hyperparameters import Rates, rates_of, require
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 from lowbit.optimizers.ranks import unwrap
@@ -46,7 +47,7 @@ class Eva(MixedStateOptimizer):
             in no group is not changed.
         grad_scaler: needed only where `scaler.unscale_(optimizer)` is called before the step: the output gradients
             that hooks saw are scaled, and without the scaler nobody knows by how much.
-        compiled: large layers are updated by code that torch.compile makes in the first step; needs a C++ compiler.
+        compiled: large layers are updated by code that torch.compile makes here and now; needs a C++ compiler.
 
     Raises ValueError for an argument outside its range and for shared weights, with the names of the modules.
     """
@@ -72,17 +73,10 @@ class Eva(MixedStateOptimizer):
         grad_scaler: torch.amp.GradScaler | None = None,
         compiled: bool = False,
     ) -> None:
-        for name, value, fine, allowed in (
-            ("lr", lr, lr >= 0, "a number, 0 or more"),
-            ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)"),
-            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
-            ("damping", damping, damping > 0, "above 0"),
-            ("stat_decay", stat_decay, 0 < stat_decay <= 1, "in (0, 1]"),
-            ("stat_samples", stat_samples, stat_samples >= 1, "1 or more"),
-            ("stat_every", stat_every, stat_every >= 1, "1 or more"),
-        ):
-            if not fine:
-                raise ValueError(f"{name}={value!r}: must be {allowed}")
+        require(
+            lr=lr, momentum=momentum, weight_decay=weight_decay, damping=damping, stat_decay=stat_decay,
+            stat_samples=stat_samples, stat_every=stat_every,
+        )  # fmt: skip
         self.damping, self.kl_clip, self.stat_decay, self.stat_every = damping, kl_clip, stat_decay, stat_every
         model, exchange = unwrap(model)
         self.layers = find_layers(model, exclude)
@@ -93,6 +87,12 @@ class Eva(MixedStateOptimizer):
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
         self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples, exchange)
+        if compiled:
+            self._rehearse()
+
+    @torch.no_grad()
+    def _rehearse(self) -> None:
+        compiled_descent.rehearse(layer.weight for layer in self.layers.values() if layer.groups == 1)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, whose layers are preconditioned from the next step on."""
@@ -132,9 +132,8 @@ class Eva(MixedStateOptimizer):
         for group in self.param_groups:
             found = [p for p in group["params"] if id(p) in grads]
             if found:
-                self._descend(
-                    found, [grads[id(p)] for p in found], [directions.get(id(p)) for p in found], scale, group, healthy
-                )
+                own = [grads[id(p)] for p in found], [directions.get(id(p)) for p in found]
+                self._descend(found, *own, scale, rates_of(group), healthy)
             group["steps"] += 1
         self._set_capture()
         return loss
@@ -145,13 +144,13 @@ class Eva(MixedStateOptimizer):
         grads: list[torch.Tensor],
         directions: list[Direction | None],
         scale: torch.Tensor | None,
-        group: dict[str, Any],
+        rates: Rates,
         healthy: torch.Tensor | None,
     ) -> None:
         """Updates parameters of one group and their momentum."""
+        buffers = [momentum_buffer(self.state[p], p) for p in parameters]
         descend(
-            parameters, grads, self._load_momentum(parameters), lr=group["lr"], momentum=group["momentum"],
-            weight_decay=group["weight_decay"], scale=scale, directions=directions, healthy=healthy,
+            parameters, grads, buffers, rates, scale=scale, directions=directions, healthy=healthy,
             compiled=self.compiled,
         )  # fmt: skip
 
@@ -218,12 +217,7 @@ class Eva(MixedStateOptimizer):
             factors=[factors.get(layer.name) for layer in layers],
             damping=self.damping, kl_clip=self.kl_clip,
         )  # fmt: skip
-        directions: dict[int, Direction] = {}
-        for layer, bias, row, column in zip(layers, biases, a, columns, strict=True):
-            directions[id(layer.weight)] = Direction(column, row, layer.groups)
-            if bias is not None:
-                directions[id(layer.bias)] = Direction(column, None, layer.groups)
-        return scale, directions
+        return scale, directions_of(layers, grads, a, columns)
 
     def _factors(self) -> dict[str, Factors]:
         """Returns the factors of those weight gradients that are still their product."""
@@ -250,15 +244,6 @@ class Eva(MixedStateOptimizer):
         for (weight, part), vector in zip(keys, averages, strict=True):
             state = self.state[weight]
             state[part] = vector if healthy is None else torch.where(healthy, vector, state.get(part, 0.0))
-
-    def _load_momentum(self, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Returns buffers to be updated in place; zeros for a first step."""
-        for parameter in parameters:
-            if "momentum_buffer" not in self.state[parameter]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(
-                    parameter, memory_format=torch.contiguous_format
-                )
-        return [self.state[parameter]["momentum_buffer"] for parameter in parameters]
 
 
 def _as(dtype: torch.dtype, values: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,8 @@ from torch import nn
 from lowbit.optimizers import blockwise, compiled_momentum, momentum_8bit
 from lowbit.optimizers.descent import Direction, descend
 from lowbit.optimizers.eva import Eva
+from lowbit.optimizers.hyperparameters import Rates
+from lowbit.optimizers.kronecker import vector_dtype
 
 
 class Eva8bit(Eva):
@@ -45,9 +47,19 @@ class Eva8bit(Eva):
         quantize_momentum: bool = True,
         **named: Any,
     ) -> None:
-        super().__init__(model, lr, *options, **named)
         self.quantize_statistics = quantize_statistics
         self.quantize_momentum = quantize_momentum
+        super().__init__(model, lr, *options, **named)
+
+    @torch.no_grad()
+    def _rehearse(self) -> None:
+        if not self.quantize_momentum:
+            super()._rehearse()
+            return
+        weights = [layer.weight for layer in self.layers.values() if layer.groups == 1]
+        known = {id(layer.weight) for layer in self.layers.values()}
+        others = [p for group in self.param_groups for p in group["params"] if id(p) not in known]
+        compiled_momentum.rehearse(weights, others)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer. Raises ValueError for codes of an earlier version."""
@@ -61,7 +73,7 @@ class Eva8bit(Eva):
         layout, buffer = blockwise.decode(
             [state[f"{part}_codes"] for state, part in states], [state[f"{part}_scales"] for state, part in states]
         )
-        return [vector.to(_vector_dtype(weights[0])) for vector in layout.parts(buffer)]
+        return [vector.to(vector_dtype(weights[0].dtype)) for vector in layout.parts(buffer)]
 
     def _store_statistics(
         self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None
@@ -88,34 +100,28 @@ class Eva8bit(Eva):
         grads: list[torch.Tensor],
         directions: list[Direction | None],
         scale: torch.Tensor | None,
-        group: dict[str, Any],
+        rates: Rates,
         healthy: torch.Tensor | None,
     ) -> None:
         if not self.quantize_momentum:
-            super()._descend(parameters, grads, directions, scale, group, healthy)
+            super()._descend(parameters, grads, directions, scale, rates, healthy)
             return
         pieces = []
         for p, grad, direction in zip(parameters, grads, directions, strict=True):
             if self.compiled and healthy is None and compiled_momentum.takes(p, grad, direction):
-                compiled_momentum.step(
-                    p, grad, self.state[p], direction, scale=scale, lr=group["lr"], momentum=group["momentum"],
-                    weight_decay=group["weight_decay"],
-                )  # fmt: skip
+                compiled_momentum.step(p, grad, self.state[p], direction, scale, rates)
             else:
                 pieces.append(momentum_8bit.Piece(p, grad, self.state[p], direction))
         for portion in momentum_8bit.portions(pieces):
             states, own = [piece.state for piece in portion], [piece.parameter for piece in portion]
             work = momentum_8bit.load(states, own)
             descend(
-                own, [piece.grad for piece in portion], work.buffers, lr=group["lr"], momentum=group["momentum"],
-                weight_decay=group["weight_decay"], scale=scale, directions=[piece.direction for piece in portion],
-                healthy=healthy,
+                own, [piece.grad for piece in portion], work.buffers, rates, scale=scale,
+                directions=[piece.direction for piece in portion], healthy=healthy,
             )  # fmt: skip
             momentum_8bit.store(states, work, healthy)
-
-
-def _vector_dtype(weight: torch.Tensor) -> torch.dtype:
-    return torch.promote_types(weight.dtype, torch.float32)
+            # Before the next portion is in full precision too.
+            del work
 
 
 def _keep(

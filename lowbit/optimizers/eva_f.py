@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from lowbit.optimizers import eva_f_update
-from lowbit.optimizers.descent import Direction, descend
+from lowbit.optimizers.descent import Direction, descend, directions_of, momentum_buffer
 from lowbit.optimizers.eva_layers import Layer, find_layers
+from lowbit.optimizers.hyperparameters import rates_of, require
 from lowbit.optimizers.input_capture import InputCapture
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 from lowbit.optimizers.ranks import unwrap
@@ -57,17 +58,10 @@ class EvaF(MixedStateOptimizer):
         exclude: Iterable[nn.Module | str] = (),
         param_groups: Iterable[dict[str, Any]] | None = None,
     ) -> None:
-        for name, value, fine, allowed in (
-            ("lr", lr, lr >= 0, "a number, 0 or more"),
-            ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)"),
-            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
-            ("damping", damping, damping > 0, "above 0"),
-            ("stat_decay", stat_decay, 0 < stat_decay <= 1, "in (0, 1]"),
-            ("stat_samples", stat_samples, stat_samples >= 1, "1 or more"),
-            ("stat_every", stat_every, stat_every >= 1, "1 or more"),
-        ):
-            if not fine:
-                raise ValueError(f"{name}={value!r}: must be {allowed}")
+        require(
+            lr=lr, momentum=momentum, weight_decay=weight_decay, damping=damping, stat_decay=stat_decay,
+            stat_samples=stat_samples, stat_every=stat_every,
+        )  # fmt: skip
         self.damping, self.stat_decay, self.stat_every = damping, stat_decay, stat_every
         model, exchange = unwrap(model, vectors=1)
         self.layers = find_layers(model, exclude)
@@ -90,17 +84,18 @@ class EvaF(MixedStateOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        grads = {p: p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
+        # By identity: a tensor's own hash goes through Python.
+        grads = {id(p): p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
         self._renew_statistics()
-        layers = [x for x in self.layers.values() if x.weight in grads and "a" in self.state.get(x.weight, ())]
+        layers = [x for x in self.layers.values() if id(x.weight) in grads and "a" in self.state.get(x.weight, ())]
         scale, directions = self._directions(layers, grads) if layers else (None, {})
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p in grads]
-            if parameters:
+            found = [p for p in group["params"] if id(p) in grads]
+            if found:
+                buffers = [momentum_buffer(self.state[p], p) for p in found]
                 descend(
-                    parameters, [grads[p] for p in parameters], [self._buffer(p) for p in parameters],
-                    lr=group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"],
-                    scale=scale, directions=[directions.get(p) for p in parameters],
+                    found, [grads[id(p)] for p in found], buffers, rates_of(group),
+                    scale=scale, directions=[directions.get(id(p)) for p in found],
                 )  # fmt: skip
             group["steps"] += 1
         self._set_capture()
@@ -127,27 +122,15 @@ class EvaF(MixedStateOptimizer):
                 self.state[weight].setdefault("a", a)
 
     def _directions(
-        self, layers: list[Layer], grads: dict[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, dict[torch.Tensor, Direction]]:
+        self, layers: list[Layer], grads: dict[int, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[int, Direction]]:
         a = [self.state[layer.weight]["a"] for layer in layers]
-        biases = [None if layer.bias is None else grads.get(layer.bias) for layer in layers]
+        biases = [None if layer.bias is None else grads.get(id(layer.bias)) for layer in layers]
         scale, columns = eva_f_update.precondition(
-            [grads[layer.weight].to(a[0].dtype) for layer in layers],
+            [grads[id(layer.weight)].to(a[0].dtype) for layer in layers],
             [None if bias is None else bias.to(a[0].dtype) for bias in biases],
             a,
             groups=[layer.groups for layer in layers],
             damping=self.damping,
         )
-        directions: dict[torch.Tensor, Direction] = {}
-        for layer, bias, row, column in zip(layers, biases, a, columns, strict=True):
-            directions[layer.weight] = Direction(column, row, layer.groups)
-            if bias is not None and layer.bias is not None:
-                directions[layer.bias] = Direction(column, None, layer.groups)
-        return scale, directions
-
-    def _buffer(self, parameter: torch.Tensor) -> torch.Tensor:
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
-        buffer: torch.Tensor = state["momentum_buffer"]
-        return buffer
+        return scale, directions_of(layers, grads, a, columns)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from lowbit.optimizers.kronecker import LAYERS, input_vector, vector_dtype
+from lowbit.optimizers.layer_hook import LayerHook, input_vector
 from lowbit.optimizers.ranks import Exchange
 
 
@@ -29,7 +27,7 @@ class InputCapture:
         self.active = True
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
         self._handles: list[RemovableHandle] = [
-            module.register_forward_hook(_Hook(self, name, module), with_kwargs=True)
+            module.register_forward_hook(LayerHook(self, name, module, _watch), with_kwargs=True)
             for name, module in self.layers.items()
         ]
 
@@ -67,34 +65,7 @@ def _as_vectors(means: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tens
     return {name: (a,) for name, a in means.items()}
 
 
-class _Hook:
-    """A forward hook that holds neither the optimizer nor the model, so that both can be freed."""
-
-    def __init__(self, capture: InputCapture, name: str, module: nn.Module) -> None:
-        self._capture = weakref.ref(capture)
-        self._module = weakref.ref(module)
-        self._name = name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Inert, ()
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(
-        self, module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor], output: torch.Tensor
-    ) -> None:
-        """Takes the vector of a layer's input."""
-        capture = self._capture()
-        if capture is None or not capture.active or not output.requires_grad or module is not self._module():
-            return
-        assert isinstance(module, LAYERS)
-        given = (inputs[0] if inputs else named["input"]).detach()
-        # Averages of half-precision values are taken in fp32, also inside autocast.
-        with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
-            capture.add(self._name, input_vector(module, given.to(vector_dtype(given.dtype)), capture.samples))
-
-
-class _Inert:
-    """The hook of a copy."""
-
-    def __call__(self, *_: object) -> None:
-        """Does nothing."""
+def _watch(
+    capture: InputCapture, name: str, module: nn.Linear | nn.Conv2d, given: torch.Tensor, _output: torch.Tensor
+) -> None:
+    capture.add(name, input_vector(module, given, capture.samples))

@@ -108,5 +108,5 @@ def _patch_means(height: Window, width: Window, dtype: torch.dtype, device: torc
 
 def at_least_fp32(values: torch.Tensor) -> torch.Tensor:
     """Returns values without their graph, in fp32 where they are narrower."""
-    values = values.detach()
-    return values if values.dtype.itemsize >= torch.float32.itemsize else values.float()
+    values, dtype = values.detach(), vector_dtype(values.dtype)
+    return values if values.dtype == dtype else values.to(dtype)

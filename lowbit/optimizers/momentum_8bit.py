@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 
 from lowbit.optimizers import square_map
-from lowbit.optimizers.descent import Direction
+from lowbit.optimizers.descent import Direction, momentum_buffer
 
 # As in bitsandbytes and torchao: below this a tensor is cheaper to keep than to encode.
 SMALLEST = 4096
 # Elements whose momentum is in full precision at one time: smaller portions stay in nearer caches, but the calls of
-# their many operations then take longer than what is saved.
-PORTION = 1 << 19
+# their many operations then take longer than what is saved. With all that coding them takes it is 3 MB.
+PORTION = 3 << 17
 KEYS = frozenset({"momentum_buffer", "momentum_codes", "momentum_scales"})
 
 State = dict[str, torch.Tensor]
@@ -103,9 +103,7 @@ def load(states: Sequence[State], parameters: Sequence[torch.Tensor]) -> Work:
             start(state, parameter)
             by_block.setdefault(state["momentum_codes"].shape[1], []).append(place)
             continue
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.contiguous_format)
-        buffers[place] = state["momentum_buffer"]
+        buffers[place] = momentum_buffer(state, parameter)
     packed = []
     for places in by_block.values():
         values = square_map.dequantize(

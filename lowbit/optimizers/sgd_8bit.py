@@ -12,6 +12,7 @@ import torch
 from torch.optim import sgd
 
 from lowbit.optimizers import compiled_momentum, momentum_8bit
+from lowbit.optimizers.hyperparameters import Rates, rates_of, require
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 
 
@@ -26,8 +27,8 @@ class SGD8bit(MixedStateOptimizer):
         lr: learning rate, read from the parameter group at each step.
         momentum: factor of the momentum buffer, in (0, 1): without momentum there is nothing to keep.
         weight_decay: added to the gradient, as in torch.optim.SGD.
-        compiled: large fp32 parameters on the CPU are updated by code that torch.compile makes in the first step; needs
-            a C++ compiler.
+        compiled: large fp32 parameters on the CPU are updated by code that torch.compile makes here and now;
+            needs a C++ compiler.
 
     Raises ValueError for an argument outside its range, RuntimeError for a sparse gradient.
     """
@@ -43,15 +44,14 @@ class SGD8bit(MixedStateOptimizer):
         *,
         compiled: bool = False,
     ) -> None:
-        for name, value, fine, allowed in (
-            ("lr", lr, lr >= 0, "a number, 0 or more"),
-            ("momentum", momentum, 0 < momentum < 1, "in (0, 1); without momentum take torch.optim.SGD"),
-            ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
-        ):
-            if not fine:
-                raise ValueError(f"{name}={value!r}: must be {allowed}")
+        require(lr=lr, weight_decay=weight_decay)
+        if not 0 < momentum < 1:
+            raise ValueError(f"momentum={momentum!r}: must be in (0, 1); without momentum take torch.optim.SGD")
         self.compiled = compiled
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        if compiled:
+            with torch.no_grad():
+                compiled_momentum.rehearse((), (p for group in self.param_groups for p in group["params"]))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer. Raises ValueError for codes of an earlier version."""
@@ -69,9 +69,10 @@ class SGD8bit(MixedStateOptimizer):
             for portion in momentum_8bit.portions(self._compiled_first(group)):
                 states, parameters = [piece.state for piece in portion], [piece.parameter for piece in portion]
                 work = momentum_8bit.load(states, parameters)
-                grads = [piece.grad for piece in portion]
-                descend(parameters, grads, work.buffers, group["lr"], group["momentum"], group["weight_decay"])
+                descend(parameters, [piece.grad for piece in portion], work.buffers, rates_of(group))
                 momentum_8bit.store(states, work)
+                # Before the next portion is in full precision too.
+                del work
         return loss
 
     def _compiled_first(self, group: dict[str, Any]) -> Iterator[momentum_8bit.Piece]:
@@ -80,10 +81,7 @@ class SGD8bit(MixedStateOptimizer):
             if p.grad is None:
                 continue
             if self.compiled and compiled_momentum.takes(p, p.grad, None):
-                compiled_momentum.step(
-                    p, p.grad, self.state[p], None, scale=None, lr=group["lr"], momentum=group["momentum"],
-                    weight_decay=group["weight_decay"],
-                )  # fmt: skip
+                compiled_momentum.step(p, p.grad, self.state[p], None, None, rates_of(group))
             else:
                 yield momentum_8bit.Piece(p, p.grad, self.state[p])
 
@@ -92,9 +90,7 @@ def descend(
     parameters: list[torch.Tensor],
     grads: list[torch.Tensor],
     buffers: list[torch.Tensor],
-    lr: float,
-    momentum: float,
-    weight_decay: float,
+    rates: Rates,
 ) -> None:
     """Updates momentum buffers and parameters in place by torch's SGD, in one pass over memory where it can.
 
@@ -105,5 +101,5 @@ def descend(
     fused = all(p.is_contiguous() and grad.is_contiguous() for p, grad in zip(parameters, grads, strict=True))
     sgd.sgd(
         parameters, grads, [*buffers], fused=fused, foreach=not fused,
-        lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0.0, nesterov=False, maximize=False,
+        **rates._asdict(), dampening=0.0, nesterov=False, maximize=False,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lowbit.plugin import LR, MOMENTUM, WEIGHT_DECAY
+from lowbit.plugin.optimizers import LR, MOMENTUM, WEIGHT_DECAY
 from tests.lowbit.optimizers.reference import ReferenceEva
 
 

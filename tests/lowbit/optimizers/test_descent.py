@@ -7,8 +7,9 @@ import torch
 
 from lowbit.optimizers import compiled_descent
 from lowbit.optimizers.descent import Direction, descend
+from lowbit.optimizers.hyperparameters import Rates
 
-SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+RATES = Rates(lr=0.1, momentum=0.9, weight_decay=0.01)
 
 
 def problem(shape=(6, 8), dtype=torch.float32, groups=1):
@@ -32,7 +33,7 @@ def expected(p, grad, buffer, scale, direction):
 
 def descended(p, grad, buffer, scale, direction, **options):
     p, grad, buffer = p.clone(), grad.clone(), buffer.clone()
-    descend([p], [grad], [buffer], scale=scale, directions=[direction], **SETTINGS, **options)
+    descend([p], [grad], [buffer], RATES, scale=scale, directions=[direction], **options)
     return p, buffer
 
 
@@ -48,7 +49,7 @@ def test_a_parameter_in_another_layout_goes_the_same_way():
     p, grad, buffer, scale, direction = problem((6, 4, 3, 3))
     wanted = expected(p, grad, buffer, scale, direction)
     laid_out = p.contiguous(memory_format=torch.channels_last)
-    descend([laid_out], [grad], [buffer], scale=scale, directions=[direction], **SETTINGS)
+    descend([laid_out], [grad], [buffer], RATES, scale=scale, directions=[direction])
     torch.testing.assert_close(laid_out.contiguous(), wanted[0])
     torch.testing.assert_close(buffer, wanted[1])
 
@@ -59,9 +60,7 @@ def test_nothing_changes_where_gradients_are_not_finite(layout):
     p = p.contiguous(memory_format=layout)
     before = p.clone(), buffer.clone()
     grad[0] = float("nan")
-    descend(
-        [p], [grad], [buffer], scale=scale, directions=[direction], healthy=torch.tensor(False), **SETTINGS
-    )  # fmt: skip
+    descend([p], [grad], [buffer], RATES, scale=scale, directions=[direction], healthy=torch.tensor(False))
     assert torch.equal(p, before[0])
     assert torch.equal(buffer, before[1])
 
@@ -69,14 +68,12 @@ def test_nothing_changes_where_gradients_are_not_finite(layout):
 def test_a_rate_may_be_a_tensor():
     given = problem()
     p, grad, buffer, scale, direction = (x.clone() if isinstance(x, torch.Tensor) else x for x in given)
-    descend(
-        [p], [grad], [buffer], scale=scale, directions=[direction],
-        lr=torch.tensor(0.1), momentum=0.9, weight_decay=0.01,
-    )  # fmt: skip
+    descend([p], [grad], [buffer], RATES._replace(lr=torch.tensor(0.1)), scale=scale, directions=[direction])
     torch.testing.assert_close(p, expected(*given)[0])
 
 
 # torch's own compiler imports what torch deprecates.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("shape", [(256, 256), (300, 220)])
 def test_compiled_code_goes_the_same_way(shape):
@@ -87,6 +84,20 @@ def test_compiled_code_goes_the_same_way(shape):
         torch.testing.assert_close(found, wanted)
 
 
-def test_compiled_code_is_for_large_layers_whose_column_is_whole():
+def test_compiled_code_is_for_large_layers_on_the_host_whose_column_is_whole():
     small, large, blocks = problem((8, 8)), problem((256, 256)), problem((256, 256), groups=2)
     assert [compiled_descent.takes(p, direction) for p, *_, direction in (small, large, blocks)] == [False, True, False]
+    # The numbers that it is called with lie in the host's memory.
+    assert not compiled_descent.takes(large[0].to("meta"), large[-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_compiled_code_took_everything_nothing_is_left_to_call(monkeypatch, dtype):
+    """A model of linear layers without bias may have no small parameter at all."""
+    taken = []
+    monkeypatch.setattr(compiled_descent, "step", lambda parameter, *_: taken.append(parameter))
+    called = []
+    monkeypatch.setattr(torch, "_fused_sgd_", lambda parameters, *_, **__: called.append(len(parameters)))
+    p, grad, buffer, scale, direction = problem((256, 256), dtype)
+    descend([p], [grad], [buffer], RATES, scale=scale, directions=[direction], compiled=True)
+    assert (len(taken), called) == ((1, []) if dtype == torch.float32 else (0, [1]))

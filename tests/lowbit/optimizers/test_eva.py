@@ -67,6 +67,7 @@ def test_parity_on_the_autoencoder():
     assert train_both(Autoencoder().double(), pictures(1), lr=1e-3) <= 1e-10
 
 
+@pytest.mark.slow
 def test_parity_on_the_vision_transformer():
     torch.manual_seed(0)
     assert train_both(ViT().double(), pictures(1), lr=1e-3) <= 1e-10
