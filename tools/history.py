@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fnmatch
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 from bench.analyze import history as analysis
 from bench.data.metric import METRICS
 from bench.data.record import Record
+from bench.data.variant import NONE, PART_AXES, Variant
 from bench.errors import InvalidOption, InvalidRepository, NothingMeasured, StepbenchError, UnknownName
 from bench.plugin import Registry
 from bench.report.history import document, markdown, page, text
@@ -23,6 +25,9 @@ from bench.store.jsonl import scan
 from . import output
 
 MOST_LINES = 5
+# Of the names that are known, those that an error lists.
+MOST_NAMED = 10
+DATE = re.compile(r"\d{4}-\d\d")
 
 
 @click.command("history")
@@ -32,7 +37,9 @@ MOST_LINES = 5
     help="A file or folder of records; repeatable.",
 )  # fmt: skip
 @click.option("--repo", default=".", show_default=True, metavar="PATH", help="A folder of the repository.")
-@click.option("--branch", default="HEAD", show_default=True, metavar="COMMIT", help="Commits that led to this one.")
+@click.option(
+    "--branch", default="HEAD", show_default=True, metavar="COMMIT", help="Commits that led to it, along first parents."
+)
 @click.option("--since", metavar="WHEN", help="A date such as 2026-11-01, or a commit.")
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME", help="step, optimize, ...; repeatable.  [default: all]"
@@ -40,8 +47,8 @@ MOST_LINES = 5
 @click.option("--baseline", metavar="OPTIMIZER", help="Show times as multiples of this row's of the same run.")
 @click.option("--host", metavar="NAME", help="Records of this machine only.")
 @click.option("--bisect", is_flag=True, help="Compare commits along the range of the largest change, to name the one.")
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="As in stepbench compare, for --bisect.")
-@click.option("--path", metavar="FOLDER", help="As in stepbench compare, for --bisect.")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", help="As in stepbench compare, where one is made.")
+@click.option("--path", metavar="FOLDER", help="As --plugin.")
 @click.option("--budget", type=float, default=30.0, show_default=True, metavar="SECONDS", help="Of one comparison.")
 @click.option("--workers", type=int, default=4, show_default=True, metavar="N", help="Of one comparison.")
 @click.option("--html", metavar="PATH", help="Write a page with a plot of each series.")
@@ -70,9 +77,15 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
     \b
     Exit codes:
       0 fine  1 --bisect named a commit that is slower  2 wrong usage
-      4 there is no series  5 --bisect could not name one commit
+      3 --bisect could not measure an end of the range  4 there is no series
+      5 --bisect could not name one commit
     """
     output.check(given)
+    if given["bisect"]:
+        # Reading a history needs no torch.
+        from . import history_bisect
+
+        history_bisect.check(given)
     unknown = [name for name in given["metrics"] if name not in METRICS]
     if unknown:
         raise UnknownName("metric", unknown[0], METRICS)
@@ -81,6 +94,11 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
     if given["baseline"] not in {None, *optimizers}:
         raise UnknownName("baseline", given["baseline"], optimizers)
     records = _chosen(every, selection)
+    if {record.measurement.variant.optimizer for record in records} == {given["baseline"]}:
+        raise NothingMeasured(
+            f"--baseline {given['baseline']}: the records are its own, and others are what is shown beside it; choose "
+            "these, or leave --baseline out"
+        )
     order, ordered = _order(Path(given["repo"]), given["branch"], records)
     found = analysis.history(
         records,
@@ -90,6 +108,7 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
         since=_since(given["since"], Path(given["repo"])),
         baseline=given["baseline"],
         among=every,
+        options=_options(given),
     )
     if not found.series:
         left = "".join(f"; {count} {reason}" for reason, count in found.left_out.items())
@@ -100,12 +119,14 @@ def command(selection: tuple[str, ...], **given: Any) -> int:
     forms = {"json": document.render, "markdown": markdown.render, "html": page.render}
     output.write_all(given, forms, found)
     click.echo(text.render(found, width=output.width(), color=output.color()))
-    if not given["bisect"]:
-        return 0
-    # Reading a history needs no torch.
-    from . import history_bisect
+    return history_bisect.run(found, given) if given["bisect"] else 0
 
-    return history_bisect.run(found, given)
+
+def _options(given: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the options with which a comparison finds the repository and the parts that this call was given."""
+    repo = ("--repo", given["repo"]) if given["repo"] != "." else ()
+    path = ("--path", given["path"]) if given["path"] is not None else ()
+    return (*repo, *(word for plugin in given["plugins"] for word in ("--plugin", plugin)), *path)
 
 
 def _records(paths: Sequence[Path], host: str | None) -> list[Record]:
@@ -126,18 +147,50 @@ def _records(paths: Sequence[Path], host: str | None) -> list[Record]:
 
 def _chosen(records: list[Record], patterns: Sequence[str]) -> list[Record]:
     """Returns the records that patterns name, by variants of ours or by what another tool calls its benchmarks."""
-    foreign = {str(record.origin) for record in records if record.origin is not None and not record.origin.own}
-    named = {name for name in foreign if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
-    rest = [pattern for pattern in patterns if not any(fnmatch.fnmatchcase(name, pattern) for name in foreign)]
     if not patterns:
         return records
-    variants = list(dict.fromkeys(record.measurement.variant for record in records))
+    foreign = {str(record.origin) for record in records if _is_foreign(record)}
+    ours = list(dict.fromkeys(record.measurement.variant for record in records if not _is_foreign(record)))
     registry = Registry()
-    for axis in ("model", "optimizer", "quantization"):
-        for name in dict.fromkeys(getattr(variant, axis) for variant in variants):
-            getattr(registry, axis)(name)(lambda: None)
-    chosen = set(select(registry, rest, map(str, variants), {})) if rest else set()
-    return [record for record in records if record.measurement.variant in chosen or str(record.origin) in named]
+    for axis in PART_AXES:
+        for name in dict.fromkeys(getattr(variant, axis) for variant in ours):
+            if axis == "model" or name != NONE:
+                getattr(registry, axis)(name)(lambda: None)
+    named: set[str] = set()
+    chosen: set[Variant] = set()
+    for pattern in patterns:
+        found = fnmatch.filter(foreign, pattern)
+        named.update(found)
+        if not found:
+            chosen.update(_variants(registry, pattern, ours, foreign))
+    return [
+        record
+        for record in records
+        if (str(record.origin) in named if _is_foreign(record) else record.measurement.variant in chosen)
+    ]
+
+
+def _is_foreign(record: Record) -> bool:
+    return record.origin is not None and not record.origin.own
+
+
+def _variants(registry: Registry, pattern: str, ours: list[Variant], foreign: set[str]) -> list[Variant]:
+    """Returns the variants that a pattern picks; an error names what is in the records, and nothing else."""
+    try:
+        return select(registry, [pattern], map(str, ours), {})
+    except StepbenchError as error:
+        if isinstance(error, UnknownName) and "/" in pattern and error.kind != "model":
+            raise
+        if isinstance(error, UnknownName):
+            models = dict.fromkeys(variant.model for variant in ours)
+            raise UnknownName("model or benchmark", pattern, [*models, *sorted(foreign)[:MOST_NAMED]]) from error
+        if not isinstance(error, NothingMeasured):
+            raise
+        there = [*map(str, ours), *sorted(foreign)]
+        more = f" and {len(there) - MOST_NAMED} more" if len(there) > MOST_NAMED else ""
+        raise NothingMeasured(
+            f"{pattern!r} matches none of the records, which are of {', '.join(there[:MOST_NAMED])}{more}"
+        ) from error
 
 
 def _order(repo: Path, branch: str, records: Sequence[Record]) -> tuple[dict[str, int] | None, str]:
@@ -151,7 +204,7 @@ def _order(repo: Path, branch: str, records: Sequence[Record]) -> tuple[dict[str
     short = {commit[:7] for commit in found}
     if any((record.environment.commit or "")[:7] in short for record in records):
         return found, f"in the order of the history of {branch}"
-    return None, "by date, since the repository here has none of them"
+    return None, f"by date, since the history of {branch} here has none of them along its first parents"
 
 
 def _since(given: str | None, repo: Path) -> str | None:
@@ -161,8 +214,9 @@ def _since(given: str | None, repo: Path) -> str | None:
     try:
         found = dt.datetime.fromisoformat(given)
         return found.replace(tzinfo=found.tzinfo or dt.UTC).astimezone(dt.UTC).isoformat(timespec="seconds")
-    except ValueError:
-        pass
+    except ValueError as error:
+        if DATE.match(given):
+            raise InvalidOption(f"--since {given}: no such date ({error}); give one as 2026-11-01") from error
     try:
         seconds = list(commits.history(snapshot.top_level(repo), given).values())[-1]
     except StepbenchError as error:

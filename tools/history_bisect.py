@@ -11,7 +11,8 @@ import click
 from bench.analyze.series import History, Series
 from bench.analyze.verdict import Rule, Verdict
 from bench.data.metric import METRICS
-from bench.errors import NothingMeasured, StepbenchError
+from bench.data.protocol import Protocol
+from bench.errors import InvalidOption, NothingMeasured, StepbenchError
 from bench.report.comparison.words import change as written
 from bench.report.comparison.words import interval
 from bench.report.history import words
@@ -100,16 +101,19 @@ def run(history: History, given: dict[str, Any]) -> int:
     found = [
         (series, change)
         for series, change in history.changes
-        if not change.exact and (series.origin is None or series.origin.own) and METRICS[series.metric].unit == "s"
+        if not change.exact and words.measurable(series) and METRICS[series.metric].timed
     ]
     if not found:
-        raise NothingMeasured("--bisect: there is no change of a time of a variant; see the table, and --metric")
+        raise NothingMeasured(
+            "--bisect: there is no change of a time of a variant that `stepbench compare` measures; see the table, and "
+            "--metric"
+        )
     series, change = found[0]
     folder = snapshot.top_level(Path(given["repo"]))
     good, bad = change.before.commit, change.after.commit
     line = commits.between(folder, good, bad)
     if not line:
-        raise NothingMeasured(f"--bisect: {bad[:10]} does not build on {good[:10]} in {folder}; give --repo")
+        raise NothingMeasured(f"--bisect: {bad[:10]} does not build on {good[:10]} in {folder}; {_advice(folder, bad)}")
     click.echo(f"\nbisecting {words.sentence(series, change)}: {len(line)} commit{'s' * (len(line) > 1)}")
     assert change.ratio is not None
     settings = given | {
@@ -131,6 +135,25 @@ def run(history: History, given: dict[str, Any]) -> int:
     search.ratio = asked.verdict.ratio
     likely = line.index(change.likely.commit) if change.likely.commit in line else -1
     return narrowed(search, good, line, [likely, likely - 1])
+
+
+def check(given: dict[str, Any]) -> None:
+    """Raises InvalidOption for options of comparisons that none could be made with, before anything is shown."""
+    Protocol(budget_s=given["budget"], workers=given["workers"])
+    folder = snapshot.top_level(Path(given["repo"]))
+    for plugin in given["plugins"]:
+        file = Path(plugin).resolve()
+        if not file.is_file() and not commits.had(folder, given["branch"], file):
+            raise InvalidOption(f"--plugin {plugin}: there is no such file, nor was there one in {folder}")
+    path = given["path"]
+    if path is not None and not commits.had(folder, given["branch"], folder / path):
+        raise InvalidOption(f"--path {path}: {folder} has no such folder, nor had it one; it is one of the repository")
+
+
+def _advice(folder: Path, commit: str) -> str:
+    if snapshot.is_commit(folder, commit):
+        return "they stand on two branches, of which --branch COMMIT shows one by itself"
+    return "give the repository of these commits with --repo"
 
 
 def narrowed(search: Search, good: str, line: list[str], hints: list[int]) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.data.environment import Environment
 from bench.data.measurement import Caveat, Counters
+from bench.data.origin import Origin
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
 
@@ -41,7 +42,7 @@ class Row:
     the step to the baseline row of the same model and axes, None without such a row. `fastest_float` is that to the
     fastest float row that takes the same step in another way, `plain_float` that to the one with
     nothing special about it; None without such a row, or where the row is that one itself. `caveats` holds the recorded
-    ones first, then those that follow from the samples.
+    ones first, then those that follow from the samples. `origin` is that of what another tool has measured.
     """
 
     variant: Variant
@@ -53,6 +54,7 @@ class Row:
     counters: Counters
     caveats: tuple[Caveat, ...]
     failure: str | None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

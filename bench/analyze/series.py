@@ -52,9 +52,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One metric of one variant over commits; `levels` is None for an exact metric, whose every change is one.
+    """One metric of one variant over commits.
 
-    With a `baseline` values are ratios to that optimizer's row of the same run, else in the metric's unit.
+    `levels` is None for an exact metric, whose every change is one, and for noisy values of zero and below.
+    `commits` is how many were judged, of which `points` may be the newest part. With a `baseline` values are ratios to
+    that optimizer's row of the same run, else in the metric's unit. `options` are those with which `stepbench compare`
+    finds the repository and the parts here.
     """
 
     variant: Variant
@@ -62,9 +65,11 @@ class Series:
     metric: str
     protocol: Protocol
     points: tuple[Point, ...]
+    commits: int
     levels: Levels | None
     changes: tuple[Change, ...]
     baseline: str | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

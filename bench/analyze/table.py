@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bench.analyze import quantized
 from bench.analyze.caveats import derive
+from bench.analyze.current import current
 from bench.analyze.ratio import ratio
 from bench.analyze.row import Ratio, Row, Table
 from bench.analyze.sample import summarize
@@ -19,12 +20,13 @@ from bench.data.variant import FLAVOR, NONE, Variant
 def tables(records: Sequence[Record], baseline: str = "sgd") -> tuple[Table, ...]:
     """Returns a table for each machine, software environment and protocol that records come from.
 
-    Of several records of one variant in one such group the newest counts. Rows stand by model,
+    Of several records of one variant in one such group the newest counts; what was read again from a file that had
+    grown since is no record any more. Rows stand by model,
     the baseline first. A ratio is formed to the baseline of the row's own run, also where a later run shows a newer
     baseline: pairs across runs share neither process nor minute.
     """
     groups: dict[Hashable, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.created):
+    for record in current(records):
         groups.setdefault(comparable(record), []).append(record)
     return tuple(_table(group, baseline) for group in groups.values())
 
@@ -77,8 +79,8 @@ def _commit(record: Record) -> str:
 
 def _row(record: Record, by_run: dict[tuple[str, Variant], Measurement], baseline: str) -> Row:
     measurement = record.measurement
-    noisy = [name for name, metric in METRICS.items() if metric.noise == "noisy"]
-    summaries = {name: summarize(measurement.replicates, name) for name in noisy}
+    timed = [name for name, metric in METRICS.items() if metric.timed]
+    summaries = {name: summarize(measurement.replicates, name) for name in timed}
     other = by_run.get((record.run, replace(measurement.variant, optimizer=baseline)))
     fastest, plain = _floats(measurement, [one for (run, _), one in by_run.items() if run == record.run])
     to_fastest = _ratio(measurement, fastest)
@@ -92,6 +94,7 @@ def _row(record: Record, by_run: dict[tuple[str, Variant], Measurement], baselin
         counters=measurement.counters,
         caveats=(*quantized.caveats(measurement, to_fastest, plain), *derive(record)),
         failure=measurement.failure,
+        origin=record.origin,
     )
 
 

@@ -17,13 +17,21 @@ STEP = "step"
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a number means: its unit (SI), the direction that is better, and whether repetition changes it."""
+    """What a number means: its unit (SI), the direction that is better, and whether repetition changes it.
+
+    `better` is None where nobody knows: of what another tool tracks, more may be either.
+    """
 
     name: str
     unit: Literal["s", "B", "FLOP", "count", "nat", "1"]
-    better: Literal["lower", "higher"]
+    better: Literal["lower", "higher"] | None
     noise: Literal["noisy", "exact"]
     description: str
+
+    @property
+    def timed(self) -> bool:
+        """Whether a measurement has samples of it; of any other metric it has one value."""
+        return self.unit == "s"
 
 
 _HOW = {
@@ -103,7 +111,7 @@ def _rows() -> list[Metric]:
             description="distance of the outputs from those of the float model, as a share of their size, in L2",
         ),
         Metric(
-            name="process_bytes", unit="B", better="lower", noise="exact",
+            name="process_bytes", unit="B", better="lower", noise="noisy",
             description="highest memory of a whole process, as another tool saw it",
         ),
         Metric(
@@ -111,7 +119,7 @@ def _rows() -> list[Metric]:
             description="size of an object, as another tool saw it",
         ),
         Metric(
-            name="tracked", unit="1", better="lower", noise="exact",
+            name="tracked", unit="1", better=None, noise="noisy",
             description="a value that another tool tracks, in the unit that the record's origin names",
         ),
         Metric(name="state_bytes", unit="B", better="lower", noise="exact", description="bytes of optimizer state"),

@@ -9,6 +9,8 @@ from bench.errors import InvalidOption
 # History (raise the number when the same code would give other numbers):
 #   1  first protocol: interleaved rounds over worker processes, phased and plain steps alternating
 PROTOCOL_VERSION = 1
+# A protocol of another tool, which it does not tell in full, has no version of ours.
+NO_PROTOCOL = 0
 # Shared and virtual machines change their speed over tens of seconds: an interval from less than half a minute knows
 # one of the speeds only, and the next run may fall outside of it.
 LEAST_RUN_S = 30.0

@@ -47,6 +47,7 @@ def _row(row: Row) -> dict[str, Any]:
         "state_bytes": row.counters.state_bytes,
         "caveats": row.caveats,
         "failure": row.failure,
+        "origin": row.origin,
     }
 
 

@@ -171,6 +171,7 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=1000, help="series a cell")
     parser.add_argument("--otava", metavar="PYTHON", help="an interpreter whose environment has apache-otava")
     parser.add_argument("--store", action="store_true", help="append to results/detectors")
+    parser.add_argument("--resume", action="store_true", help="leave out what results/detectors has")
     parser.add_argument("--thresholds", action="store_true")
     parser.add_argument("--summary", action="store_true")
     options = parser.parse_args()
@@ -183,14 +184,19 @@ def main() -> int:
     created = dt.datetime.now(dt.UTC)
     about = {"created": created.isoformat(timespec="seconds"), "asv": importlib.metadata.version("asv")}
     path = FOLDER / f"{created:%Y%m%dT%H%M%SZ}.jsonl"
-    rows = []
+    rows = stored() if options.resume else []
+    known = {(row["noise"], row["cv"], row["step"], row["place"]) for row in rows}
     for each in cells():
-        for row in cell(*each, options):
-            rows.append(about | row)
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-            if options.store:
-                with path.open("a") as stream:
-                    stream.write(json.dumps(rows[-1]) + "\n")
+        if (each[0], *each[2:]) in known:
+            continue
+        # A cell is stored as a whole, so that one that was cut off is run again.
+        lines = [about | row for row in cell(*each, options)]
+        rows += lines
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        print(text, end="", file=sys.stderr, flush=True)
+        if options.store:
+            with path.open("a") as stream:
+                stream.write(text)
     print(summary(rows))
     kept: Callable[[dict], bool] = lambda row: row["detector"] == "stepbench" and row["noise"] in NOISES  # noqa: E731 - a word for it
     alarms = [row for row in rows if kept(row) and not row["step"]]

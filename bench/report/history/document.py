@@ -7,15 +7,21 @@ from typing import Any
 import msgspec
 
 from bench.analyze.series import Change, Group, History, Series
+from bench.data.metric import METRICS
 from bench.report.history import words
 
 # History (raise the number when a field changes its name or meaning):
 #   1  first schema
-SCHEMA = 1
+#   2  `worse` is null where nobody knows which direction is better; `unit` and `baseline` of a series
+SCHEMA = 2
 
 
 def render(history: History) -> str:
-    """Returns `{"schema", "kind": "history", "groups": [...]}` as indented JSON; times in seconds, sizes in bytes."""
+    """Returns `{"schema", "kind": "history", "groups": [...]}` as indented JSON; values in the unit of their series.
+
+    With a `baseline` values are multiples of that optimizer's row, and the unit is 1; else times are in seconds and
+    sizes in bytes.
+    """
     content = {
         "schema": SCHEMA,
         "kind": "history",
@@ -35,6 +41,8 @@ def _series(series: Series) -> dict[str, Any]:
         "name": series.name,
         "variant": str(series.variant),
         "metric": series.metric,
+        "unit": "1" if series.baseline is not None else METRICS[series.metric].unit,
+        "baseline": series.baseline,
         "origin": series.origin,
         "points": series.points,
         "levels": series.levels,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from bench.analyze.series import Group, History
 from bench.report.history import words
 from bench.report.markdown import cell, escape, in_html
+from bench.report.profile.markdown import fenced
+
+MARKS = {"worse": "🔴", "better": "🟢", "": "⚪"}
 
 
 def render(history: History) -> str:
     """Returns GitHub's markdown; nothing in it is active: names of others show as they are."""
     lines = [f"**{escape(words.title(history))}**", ""]
-    for series, change in history.changes:
-        command = words.confirm(series, change)
-        lines.append(f"* {'🔴' if words.worse(series, change) else '🟢'} {escape(words.sentence(series, change))}")
-        lines += [f"  <br>confirm: {escape(command)}"] if command else []
+    for command, changes in words.by_command(history).items():
+        lines += [f"* {MARKS[words.kind(*one)]} {escape(words.sentence(*one))}" for one in changes]
+        lines += ["", "  confirm:", "", *(f"  {line}" for line in fenced([command])), ""] if command else []
     for group in history.groups:
         lines += ["", f"<details><summary>{in_html(words.heading(group)[0])}</summary>", "", *_table(group), ""]
         lines += ["</details>"]

@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bench.analyze.series import History, Point, Series
+from bench.report.comparison.words import some
 from bench.report.history import words
 from bench.report.plain import one_line
 
@@ -26,11 +27,12 @@ def render(history: History) -> str:
         changes=[
             {
                 "target": number[id(series)],
-                "kind": "worse" if words.worse(series, change) else "better",
+                "kind": words.kind(series, change),
                 "text": words.sentence(series, change),
-                "command": words.confirm(series, change),
+                "command": command if change is changes[-1][1] else "",
             }
-            for series, change in history.changes
+            for command, changes in words.by_command(history).items()
+            for series, change in changes
         ],
         groups=[
             {
@@ -44,16 +46,23 @@ def render(history: History) -> str:
 
 
 def _series(series: Series, number: int) -> dict[str, Any]:
-    now, since, noise = words.figures(series)
-    changed = [words.worse(series, change) for change in series.changes]
     return {
         "number": number,
         "name": words.name(series),
         "metric": series.metric,
-        "figures": f"{now} now; {since or 'unchanged'} since the first of {len(series.points)} commits; noise {noise}",
-        "kind": "worse" if any(changed) else "better" if changed else "",
+        "figures": _figures(series),
+        "kind": words.kind(series, *series.changes),
         "picture": picture(series),
     }
+
+
+def _figures(series: Series) -> str:
+    """Returns the figures of a series as a sentence."""
+    now, since, noise = words.figures(series)
+    first = f"the first of {some(len(series.points), 'commit')}"
+    if series.levels is None:
+        return f"{now} now, {f'{since} at' if since else 'as at'} {first}{'; exact' if noise == 'exact' else ''}"
+    return f"{now} now, {since or 'unchanged'} since {first}; noise {noise}"
 
 
 def picture(series: Series) -> Markup:
@@ -78,10 +87,9 @@ def picture(series: Series) -> Markup:
     place = {point.commit: index for index, point in enumerate(points)}
     parts = []
     for change in series.changes:
-        start, end = x(place[change.before.commit]), x(place[change.after.commit])
-        kind = "worse" if words.worse(series, change) else "better"
+        start, end = x(place.get(change.before.commit, 0)), x(place[change.after.commit])
         parts.append(
-            f'<rect class="{kind} change" x="{start}" y="{TOP}" width="{round(end - start, 1)}" '
+            f'<rect class="{words.kind(series, change)} change" x="{start}" y="{TOP}" width="{round(end - start, 1)}" '
             f'height="{HEIGHT - BOTTOM - TOP}"><title>{escape(words.sentence(series, change))}</title></rect>'
         )
     parts += [

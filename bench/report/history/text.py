@@ -10,14 +10,14 @@ from bench.analyze.series import Group, History
 from bench.report.history import words
 from bench.report.layout import to_string
 
+STYLES = {"worse": "red", "better": "green", "": ""}
+
 
 def render(history: History, *, width: int, color: bool) -> str:
     """Returns the changes, each with the command that confirms it, and a row for each series."""
     parts: list[Text | Table] = [Text(words.title(history), style="bold")]
-    for series, change in history.changes:
-        style = "red" if words.worse(series, change) else "green"
-        parts.append(Text(words.sentence(series, change), style=style))
-        command = words.confirm(series, change)
+    for command, changes in words.by_command(history).items():
+        parts += [Text(words.sentence(*one), style=STYLES[words.kind(*one)]) for one in changes]
         if command:
             parts.append(Text(f"  confirm: {command}", style="dim"))
     for group in history.groups:
@@ -35,7 +35,7 @@ def _table(group: Group) -> Table:
     table.add_column("", no_wrap=True, max_width=words.SPARKS)
     for series in filter(words.shown, group.series):
         now, since, noise = words.figures(series)
-        picture = Text(words.spark(series), style="red" if any(words.worse(series, c) for c in series.changes) else "")
+        picture = Text(words.spark(series), style="red" if words.kind(series, *series.changes) == "worse" else "")
         cells = (words.name(series), series.metric, str(len(series.points)), now, since, noise)
         table.add_row(*map(Text, cells), picture)
     return table

@@ -7,14 +7,15 @@ import math
 import re
 import shlex
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from bench.analyze.changepoint import FEWEST
 from bench.analyze.series import Change, Group, History, Series
 from bench.data.metric import METRICS
 from bench.report import cells, units
-from bench.report.comparison.words import percent
+from bench.report.comparison.words import percent, some
 from bench.report.plain import cut, one_line
 
 ABSENT = "—"
@@ -35,24 +36,29 @@ _WRITTEN: dict[str, Callable[[float], str]] = {
 def heading(group: Group) -> list[str]:
     """Returns on which machine, with which versions and by which tool the series of a group were measured."""
     environment = group.environment
-    versions = f"torch {environment.torch}, Python {environment.python}; OMP_WAIT_POLICY={environment.wait_policy}"
     by = "" if group.tool == "stepbench" else f"; measured by {group.tool}"
-    return [one_line(cells.machine(environment)), one_line(versions + by)]
+    # Another tool's file may not say how threads wait.
+    waits = f"; OMP_WAIT_POLICY={environment.wait_policy}" * (not by or environment.wait_policy != "default")
+    versions = f"torch {environment.torch}, Python {environment.python}{waits}{by}"
+    return [one_line(cells.machine(environment)), one_line(versions)]
 
 
 def title(history: History) -> str:
     """Returns the first line: how many changes there are, and the largest."""
     noisy = [(series, change) for series, change in history.changes if not change.exact]
     exact = len(history.changes) - len(noisy)
-    facts = f"{_some(exact, 'change')} of exact metrics" if exact else ""
+    facts = f"{some(exact, 'change')} of exact metrics" if exact else ""
+    leveled = [series for series in history.series if series.levels is not None]
+    what = "times" if all(METRICS[series.metric].timed for series in leveled) else "noisy values"
     if not noisy:
-        judged = sum(series.levels is not None and len(series.points) >= FEWEST for series in history.series)
-        none = f"no change in {_some(judged, 'series of times', 'series of times')}"
-        short = sum(series.levels is not None for series in history.series) - judged
+        judged = sum(series.commits >= FEWEST for series in leveled)
+        none = f"no change in {judged} series of {what}"
+        short = len(leveled) - judged
         few = f"{short} more with fewer than {FEWEST} commits, too few to tell" if short else ""
         return one_line("; ".join(filter(None, (none, few, facts))))
     largest = sentence(*noisy[0])
-    return one_line("; ".join(filter(None, (f"{_some(len(noisy), 'change')} of times, the largest: {largest}", facts))))
+    found = f"{len(noisy)} changes of {what}, the largest" if len(noisy) > 1 else "1 change"
+    return one_line("; ".join(filter(None, (f"{found}: {largest}", facts))))
 
 
 def name(series: Series) -> str:
@@ -71,7 +77,10 @@ def sentence(series: Series, change: Change) -> str:
 def size(series: Series, change: Change) -> str:
     """Returns the size of a change with its interval, or both values of an exact metric."""
     if change.exact:
-        return f"{value(series, change.before.value)} -> {value(series, change.after.value)}"
+        ends = change.before.value, change.after.value
+        rounded = [value(series, end) for end in ends]
+        # Where rounding hides the difference, digits show it.
+        return " -> ".join(rounded if len(set(rounded)) > 1 else [f"{end:,.15g}" for end in ends])
     assert change.ratio is not None
     assert change.low is not None
     assert change.high is not None
@@ -79,10 +88,24 @@ def size(series: Series, change: Change) -> str:
     return f"{percent(change.ratio - 1)} ({interval})"
 
 
-def worse(series: Series, change: Change) -> bool:
-    """Says whether a change is for the worse."""
+def worse(series: Series, change: Change) -> bool | None:
+    """Says whether a change is for the worse, None where nobody knows which direction is better."""
+    better = METRICS[series.metric].better
+    if better is None:
+        return None
     up = change.after.value > change.before.value if change.ratio is None else change.ratio > 1
-    return up == (METRICS[series.metric].better == "lower")
+    return up == (better == "lower")
+
+
+def kind(series: Series, *changes: Change) -> Literal["worse", "better", ""]:
+    """Returns what some changes of a series are together: worse if one is, else better; nothing where nobody knows."""
+    found = {worse(series, change) for change in changes}
+    return "worse" if True in found else "better" if False in found else ""
+
+
+def measurable(series: Series) -> bool:
+    """Says whether `stepbench compare` can measure a series' variant: one of ours, in one process."""
+    return (series.origin is None or series.origin.own) and series.variant.ranks == 1
 
 
 def confirm(series: Series, change: Change) -> str:
@@ -92,14 +115,26 @@ def confirm(series: Series, change: Change) -> str:
         if series.origin.tool != "asv":
             return ""
         return shlex.join(["asv", "continuous", *ends, "--bench", "^" + re.escape(one_line(series.origin.benchmark))])
-    options = []
+    if not measurable(series):
+        return ""
+    options = [*series.options]
     if series.variant.threads != 1:
         options += ["--threads", str(series.variant.threads)]
     if series.variant.device != "cpu":
         options += ["--device", series.variant.device]
     if series.origin is None and series.protocol.data != "digits":
         options += ["--data", series.protocol.data]
+    if series.origin is None and series.protocol.seed != 0:
+        options += ["--seed", str(series.protocol.seed)]
     return shlex.join(["stepbench", "compare", *options, *ends, str(series.variant)])
+
+
+def by_command(history: History) -> dict[str, list[tuple[Series, Change]]]:
+    """Returns the changes, those together that one command confirms, which measures all metrics; the largest first."""
+    found: dict[str, list[tuple[Series, Change]]] = {}
+    for series, change in history.changes:
+        found.setdefault(one_line(confirm(series, change)), []).append((series, change))
+    return found
 
 
 def value(series: Series, number: float) -> str:
@@ -119,7 +154,9 @@ def figures(series: Series) -> tuple[str, str, str]:
     since = percent(last / first - 1) if first > 0 and series.levels is not None else ""
     if series.levels is None:
         since = "" if first == last else f"was {value(series, first)}"
-    noise = f"{100 * math.expm1(series.levels.noise):.1f} %" if series.levels is not None else "exact"
+    noise = "exact" if METRICS[series.metric].noise == "exact" else ABSENT
+    if series.levels is not None:
+        noise = f"{100 * math.expm1(series.levels.noise):.1f} %"
     return value(series, last), since, noise
 
 
@@ -137,7 +174,7 @@ def spark(series: Series) -> str:
 
 def shown(series: Series) -> bool:
     """Says whether a series has a row: one of an exact metric that never changed does not."""
-    return series.levels is not None or bool(series.changes)
+    return METRICS[series.metric].noise == "noisy" or bool(series.changes)
 
 
 def notes(history: History) -> list[str]:
@@ -145,20 +182,15 @@ def notes(history: History) -> list[str]:
     lines = [
         f"commits stand {history.ordered}",
         (
-            "a change of a time is one that fewer than 1 in 100 series without any show, also where noise lasts from "
-            "one commit to the next; its size has a 95 % interval, and it is suspected only: the command confirms it"
+            "a change of what is noisy is one that fewer than 1 in 100 series without any show, also where noise "
+            "lasts from one commit to the next; its size has a 95 % interval, and it is suspected only: the command "
+            "confirms it, with all metrics of the variant"
         ),
         "noise: how much single values scatter about their level",
     ]
+    unjudged = sum(one.levels is None and METRICS[one.metric].noise == "noisy" for one in history.series)
+    if unjudged:
+        lines.append(f"{unjudged} series with values of zero or below, in which no change is looked for")
     for reason, count in sorted(history.left_out.items()):
-        lines.append(f"left out: {_some(count, 'record')} {reason}")
+        lines.append(f"left out: {some(count, 'record')} {reason}")
     return [one_line(line) for line in lines]
-
-
-def _some(count: int, noun: str, plural: str = "") -> str:
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
-
-
-def commits(series: Sequence[Series]) -> str:
-    """Returns how many commits some series cover."""
-    return _some(len({point.commit for one in series for point in one.points}), "commit")

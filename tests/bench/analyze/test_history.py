@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.analyze.current import current
 from bench.analyze.history import history
+from bench.analyze.table import tables
 from bench.data.measurement import Counters, Measurement
 from bench.data.origin import Origin
+from bench.report.history import page
 from tests.histories import record, records
 from tests.strategies import records as any_records
 
@@ -42,6 +46,24 @@ def test_an_exact_metric_changes_wherever_it_differs_and_has_no_interval():
     assert (change.exact, change.low) == (True, None)
 
 
+def counted(name, values):
+    """A record a commit, with one value that another tool measured."""
+    return [
+        replace(one, measurement=replace(one.measurement, counters=Counters(values={name: value})))
+        for one, value in zip(records(COMMITS), values, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["process_bytes", "tracked"])
+def test_a_noisy_value_of_another_tool_has_levels_and_not_a_change_at_each_commit(name):
+    noise = np.random.default_rng(1).normal(1, 0.002, len(COMMITS))
+    calm, grown = 76.1e6 * noise, 76.1e6 * noise * np.where(np.arange(len(COMMITS)) < 12, 1, 1.1)
+    assert of(made(counted(name, calm.tolist())), name).changes == ()
+    (change,) = of(made(counted(name, grown.tolist())), name).changes
+    assert (change.likely.commit, change.exact) == (COMMITS[12], False)
+    assert of(made([*counted(name, [0.0] * len(COMMITS))] * 2), name).levels is None
+
+
 def test_without_a_repository_the_date_of_the_commit_orders_and_else_that_of_the_measurement():
     given = records(COMMITS)
     assert [point.commit for point in of(made(given[::-1], commits=None)).points] == COMMITS
@@ -66,10 +88,25 @@ def test_what_has_no_place_is_left_out_and_counted():
     found = made(given, since="2023-11-15T00:00:00+00:00")
     # 22:13:20 and 23:13:20 of the day before
     assert found.left_out == {
-        "of no commit": 1, "of a tree with uncommitted changes": 1, "of a commit that is not part of this history": 2,
-        "failed": 1, "older than --since": 2,
+        "of no commit": 1, "of a tree with uncommitted changes": 1,
+        "of a commit that is not on this line of first parents": 2, "failed": 1,
+        "older than --since, though changes are looked for in all": 2,
     }  # fmt: skip
     assert len(of(found).points) == 18
+
+
+@pytest.mark.parametrize(("first", "changes", "levels"), [(10, 1, 2), (12, 1, 1), (14, 0, 1)])
+def test_what_is_shown_since_a_moment_is_judged_with_all_that_came_before(first, changes, levels):
+    moment = datetime.fromtimestamp(ORDER[COMMITS[first]], UTC).isoformat(timespec="seconds")
+    given = records(COMMITS, at=12)
+    (whole,) = of(made(given)).changes
+    series = of(made(given, since=moment))
+    assert [point.commit for point in series.points] == COMMITS[first:]
+    assert series.changes == (whole,) * changes
+    assert (len(series.levels.levels), series.commits) == (levels, len(COMMITS))
+    assert series.levels.levels[-1] == of(made(given)).levels.levels[-1]
+    assert [step.index for step in series.levels.steps] == [12 - first] * (levels - 1)
+    assert "<rect" in page.picture(series) if changes else "<rect" not in page.picture(series)
 
 
 def test_a_short_name_of_a_commit_is_that_commit():
@@ -89,6 +126,29 @@ def test_a_commit_that_was_measured_again_is_one_point():
     values = [each.measurement.replicates[0].samples["optimize"][0] / 0.999 for each in (given[0], given[-1])]
     assert point.records == 2
     assert point.value == pytest.approx((values[0] * values[1]) ** 0.5, rel=1e-3)
+
+
+def test_a_file_that_has_grown_counts_once_with_what_it_has_now():
+    given = records(COMMITS)
+    origin = Origin(tool="asv", release="2", file="f.json", sha256="0", benchmark="b", own=True)
+    first = [replace(one, origin=origin) for one in given]
+    other = first[0].measurement
+    more = tuple(replace(each, worker=each.worker + 2, samples={"step": (0.05,)}) for each in other.replicates)
+    grown = replace(first[0], measurement=replace(other, replicates=other.replicates + more), run="later",
+                    origin=replace(origin, sha256="1"))  # fmt: skip
+    for both in ([*first, grown], [grown, *first]):  # both are equally late: the start of the newest is not known
+        found = made(both)
+        assert found.left_out == {"of a file that has grown and was read again": 1}
+        assert of(found, "step").points[0].records == 1
+        assert (
+            tables([one for one in both if one.environment.commit == COMMITS[0]])[0]
+            .rows[0]
+            .summaries["step"]
+            .replicates
+            == 4
+        )
+    assert current([first[0], replace(grown, created="2020")]) == [first[0]]
+    assert len(current([given[0], replace(given[0])])) == 2  # of no file
 
 
 def test_machines_versions_and_benchmarks_whose_code_changed_are_series_of_their_own():

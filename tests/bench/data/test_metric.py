@@ -14,10 +14,12 @@ def test_every_phase_has_its_times_and_counters():
     assert all(name == metric.name for name, metric in METRICS.items())
 
 
-def test_what_is_noisy_is_time_and_time_is_noisy():
+def test_what_is_noisy_is_time_and_what_other_tools_say_of_a_process():
+    timed = {name for name, metric in METRICS.items() if metric.timed}
+    assert timed == {f"{name}{half}" for name in (*SEGMENTS, STEP) for half in ("", ".cpu")}
     noisy = {name for name, metric in METRICS.items() if metric.noise == "noisy"}
-    assert noisy == {name for name, metric in METRICS.items() if metric.unit == "s"}
-    assert noisy == {f"{name}{half}" for name in (*SEGMENTS, STEP) for half in ("", ".cpu")}
+    assert noisy == timed | {"process_bytes", "tracked"}
+    assert {name for name, metric in METRICS.items() if metric.better is None} == {"tracked"}
 
 
 def test_every_metric_says_what_it_means_on_one_line():

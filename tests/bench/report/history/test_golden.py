@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -86,12 +87,20 @@ def test_names_of_others_do_nothing_in_a_page_or_on_github():
     shown = PARSER.render(markdown.render(mixed()))
     assert "<img" not in shown
     assert "<strong>x</strong>" not in shown
-    assert "@octocat" not in shown.replace("\u200b", "|")
+    # In a block of code nothing is linked, and the command has to be whole.
+    assert "@octocat" not in re.sub(r"<pre>.*?</pre>", "", shown, flags=re.DOTALL).replace("\u200b", "|")
+
+
+def test_a_command_in_a_comment_can_be_copied_and_stands_once():
+    commands = {words.confirm(series, change) for series, change in mixed().changes}
+    tokens = PARSER.parse(markdown.render(mixed()))
+    assert sorted(token.content for token in tokens if token.type == "fence") == sorted(f"{one}\n" for one in commands)
+    assert any("@octocat" in one for one in commands)
 
 
 def test_the_document_has_every_point_and_change():
     content = json.loads(document.render(mixed()))
-    assert (content["schema"], content["kind"]) == (1, "history")
+    assert (content["schema"], content["kind"]) == (2, "history")
     series = [one for group in content["groups"] for one in group["series"]]
     slow = next(one for one in series if one["metric"] == "optimize" and one["name"] == "resnet20/eva/none")
     assert len(slow["points"]) == 24
@@ -109,6 +118,26 @@ def test_the_command_that_confirms_names_threads_and_asv():
     assert words.confirm(asv, change).startswith("asv continuous ")
     other = replace(asv, origin=replace(asv.origin, tool="pytest-benchmark"))
     assert words.confirm(other, change) == ""
+
+
+def test_what_may_be_better_either_way_has_no_color_and_small_differences_show():
+    series = next(one for one in mixed().series if one.metric == "tracked")
+    change = replace(mixed().changes[0][1], before=series.points[0], after=series.points[-1])
+    assert words.worse(series, change) is None
+    assert words.kind(series, change) == ""
+    before, after = (replace(series.points[0], value=value) for value in (76_100_001.0, 76_100_002.0))
+    exact = replace(change, exact=True, before=before, after=after)
+    assert words.size(replace(series, metric="object_bytes"), exact) == "76,100,001 -> 76,100,002"
+
+
+def test_one_command_confirms_all_metrics_of_a_variant_and_stands_once():
+    assert [len(changes) for changes in words.by_command(mixed()).values()] == [2, 1, 2]
+    for shown in (text.render(mixed(), width=200, color=False), page.render(mixed())):
+        assert shown.count("stepbench compare ") == 1
+
+
+def test_the_page_says_figures_in_a_sentence():
+    assert '<p class="small">101 now, was 97 at the first of 24 commits; exact</p>' in page.render(mixed())
 
 
 def test_a_line_of_blocks_rises_with_the_values_and_noise_stays_low():
