@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ MOST_BYTES = 64 * 2**20
 MOST_CHARACTERS = 65_536
 MARKER = "<!-- stepbench -->"
 AUTHOR = "github-actions[bot]"
+# What zipfile raises for a damaged archive, by the way its members are packed; OSError is bzip2's.
+_DAMAGED = (
+    zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, OSError, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 
 class Refused(Exception):
@@ -54,7 +60,7 @@ def unpack(archive: bytes) -> bytes:
                 raise Refused(f"the artifact holds {len(opened.namelist())} files; {MEMBER} alone is allowed")
             with opened.open(MEMBER) as stream:
                 content = stream.read(MOST_BYTES + 1)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error) as error:
+    except _DAMAGED as error:
         raise Refused(f"the artifact is no zip archive that can be read: {error}") from error
     if len(content) > MOST_BYTES:
         raise Refused(f"{MEMBER} has more than {MOST_BYTES} bytes")
@@ -84,19 +90,31 @@ def post(number: int, body: str) -> None:
     gh(where, "--method", method, "--input", "-", content=json.dumps({"body": body}).encode())
 
 
-def text(report: Path, run: dict[str, Any]) -> str:
-    """Returns a report with its marker, or what is said in its place; raises Refused for one that is too long."""
-    if report.is_file():
-        body = report.read_text(encoding="utf-8")
-    else:
-        body = (
-            f"**stepbench:** nothing was compared at {run['head_sha']}: the [run]({run['html_url']}) left no result.\n"
-        )
-    if MARKER not in body:
+def text(report: Path, run: dict[str, Any], numbers: Sequence[int] = ()) -> str:
+    """Returns a report with its marker, or what is said in its place, by words of ours alone.
+
+    Something is always said: a verdict on an earlier commit must not stay as if nothing had come after it.
+    """
+    place = f"at {run['head_sha']}"
+    link = f"[run]({run['html_url']})"
+    body = report.read_text(encoding="utf-8") if report.is_file() else ""
+    if body and MARKER not in body:
         body = f"{MARKER}\n{body}"
     if len(body) > MOST_CHARACTERS:
-        raise Refused(f"the report has {len(body)} characters; {MOST_CHARACTERS} are allowed")
-    return body
+        body = (
+            f"{MARKER}\n**stepbench:** the report {place} is too long for a comment: {len(body)} characters ({link}).\n"
+        )
+    elif not body and (os.environ.get("FETCHED"), os.environ.get("RENDERED")) == ("success", "skipped"):
+        body = f"{MARKER}\n**stepbench:** nothing was compared {place}: the {link} left no result.\n"
+    elif not body:
+        body = (
+            f"{MARKER}\n**stepbench:** the result {place} could not be read: the {link} left something else, or it "
+            "could not be fetched. The log of the workflow that posts this has the reason.\n"
+        )
+    several = (
+        f"\nThis commit is the last one of {' and '.join(f'#{n}' for n in numbers)}: the base tells which it is.\n"
+    )
+    return body + several if len(numbers) > 1 and len(body + several) <= MOST_CHARACTERS else body
 
 
 def repository() -> str:
@@ -132,7 +150,7 @@ def main(arguments: list[str]) -> int:
         numbers = pull_requests(run)
         if not numbers:
             print(f"no open pull request ends with {run['head_sha']}: it has moved on, or was closed")
-        body = text(path, run)
+        body = text(path, run, numbers)
         for number in numbers:
             post(number, body)
     except Refused as error:

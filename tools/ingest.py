@@ -7,11 +7,10 @@ from pathlib import Path
 
 import click
 
-from bench.errors import InvalidRecord
+from bench.errors import InvalidRecord, NothingMeasured
+from bench.report.comparison.words import some
 from bench.report.plain import one_line
 from bench.store import ingest
-
-from . import output
 
 MOST_LINES = 10
 DAMAGED = 2
@@ -47,27 +46,31 @@ def command(paths: tuple[str, ...], results: str) -> int:
     for path in ingest.files([Path(each) for each in paths]):
         try:
             found = ingest.read(path)
+            new = ingest.store(Path(results), found, there)
         except InvalidRecord as error:
             damaged.append(str(error))
             continue
         unmapped += Counter({f"{found.tool}: {reason}": count for reason, count in found.unmapped.items()})
-        if not found.records:
-            continue
-        new = ingest.store(Path(results), found, there)
         again += not new
         stored += new
         records += len(found.records) * new
-    click.echo(f"{records} records from {stored} files" + f"; {again} files were read before" * bool(again))
+    before = f"; {some(again, 'file')} {'was' if again == 1 else 'were'} read before"
+    click.echo(f"{some(records, 'record')} from {some(stored, 'file')}" + before * bool(again))
     for reason, count in sorted(unmapped.items()):
-        click.echo(f"no record for {count} benchmarks, {one_line(reason)}")
+        click.echo(f"no record for {some(count, 'benchmark')}, {one_line(reason)}")
     _list(damaged)
     if damaged:
         return DAMAGED
-    return 0 if stored or again else output.NOTHING
+    if not stored and not again:
+        raise NothingMeasured(
+            f"no file that ends in .json in {', '.join(paths)}; asv keeps its results below the results_dir of its "
+            "asv.conf.json, pytest-benchmark in .benchmarks"
+        )
+    return 0
 
 
 def _list(damaged: list[str]) -> None:
     for line in damaged[:MOST_LINES]:
         click.echo(f"skipped: {one_line(line)}", err=True)
     if len(damaged) > MOST_LINES:
-        click.echo(f"skipped: {len(damaged) - MOST_LINES} more files", err=True)
+        click.echo(f"skipped: {some(len(damaged) - MOST_LINES, 'more file')}", err=True)

@@ -8,11 +8,16 @@ from functools import partial
 from bench.analyze.row import Ratio, Row, Table
 from bench.data.environment import Environment
 from bench.data.metric import COMMUNICATE, METRICS, PHASES, PHASES_OF_RANKS
+from bench.data.protocol import NO_PROTOCOL
 from bench.data.variant import DEFAULTS, NONE
 from bench.report import units
-from bench.report.plain import one_line
+from bench.report.plain import cut, one_line
 
 ABSENT = "—"
+# Characters of other tools' names that are shown.
+LONGEST = 120
+# What stands before the tool in the environment of a record that was read from one.
+_NOT_OURS = "none, "
 _FLOAT = (
     "vs float: step time as a multiple of the fastest float row's of the same model, optimizer, batch and threads, "
     "whatever its dtype, memory format and compilation; then of the plain float row's. Paired by worker and round."
@@ -43,17 +48,21 @@ COUNTED = tuple(dict.fromkeys(name.partition(".")[2] for name in _EXACT if name.
 def heading(table: Table) -> list[str]:
     """Returns what stands above a table: hardware, versions, commits, protocol."""
     environment, protocol = table.environment, table.protocol
-    versions = f"torch {environment.torch}, Python {environment.python}, stepbench {environment.stepbench}"
+    reader = environment.stepbench.removeprefix(_NOT_OURS)
+    by = reader if reader != environment.stepbench else f"stepbench {reader}"
+    versions = f"torch {environment.torch}, Python {environment.python}, {by}"
     commits = ", ".join(_short(commit) for commit in table.commits)
     defaults = ", ".join(f"{axis}={str(value).lower()}" for axis, value in DEFAULTS.items())
     lines = [
         machine(environment),
         f"{versions}; commit {commits}; {table.created}",
         (
-            f"protocol {protocol.version}: data {protocol.data}, seed {protocol.seed}, {protocol.budget_s:g} s a "
+            f"measured by {protocol.data}, whose file does not tell its protocol"
+            if _is_foreign(table)
+            else f"protocol {protocol.version}: data {protocol.data}, seed {protocol.seed}, {protocol.budget_s:g} s a "
             f"variant, {protocol.workers} workers x {protocol.rounds} rounds, OMP_WAIT_POLICY={environment.wait_policy}"
         ),
-        f"variants, unless they say otherwise: {defaults}",
+        *([f"variants, unless they say otherwise: {defaults}"] * _has_own(table)),
     ]
     return [one_line(line) for line in lines]
 
@@ -68,20 +77,23 @@ def machine(environment: Environment) -> str:
 
 def legend(table: Table) -> list[str]:
     """Returns what the columns mean, below the table."""
+    whole = "zero_grad and the phases, without waiting between them"
     lines = [
         (
             "times: median of replicate medians, ± half of its 95 % interval over workers (±?: too few to tell). "
-            "step: zero_grad and the phases, without waiting between them."
+            f"step: {' or '.join([whole] * _has_own(table) + ['a call of the benchmark'] * _is_foreign(table))}."
         )
     ]
     if _compares_floats(table):
         lines.append(_FLOAT)
     if _compares_optimizers(table):
         lines.append(_OPTIMIZER.format(one_line(table.baseline)))
-    lines.append(
-        "saved: what forward keeps for backward. peak: highest memory inside a step. "
-        f"loss: on a fixed batch after {table.protocol.quality_steps} steps from the seed."
-    )
+    if _has_own(table):
+        steps = "the suite's" if _is_foreign(table) else table.protocol.quality_steps
+        lines.append(
+            "saved: what forward keeps for backward. peak: highest memory inside a step. "
+            f"loss: on a fixed batch after {steps} steps from the seed."
+        )
     if COMMUNICATE in shown_phases(table):
         lines.append(_RANKS)
     return lines
@@ -100,6 +112,20 @@ def ratios(row: Row, table: Table) -> list[tuple[str, ...]]:
     if _compares_optimizers(table):
         found.append((_ratio(row, table.baseline), _interval(row.ratio)))
     return found
+
+
+def _is_foreign(table: Table) -> bool:
+    """Says whether another tool measured a table; its rows may be of our variants all the same."""
+    return table.protocol.version == NO_PROTOCOL
+
+
+def _has_own(table: Table) -> bool:
+    return not _is_foreign(table) or any(row.origin is None or row.origin.own for row in table.rows)
+
+
+def _benchmark(row: Row) -> list[str]:
+    """Returns what another tool calls a row whose variant only stands for it."""
+    return [] if row.origin is None or row.origin.own else [cut(str(row.origin), LONGEST)]
 
 
 def _compares_floats(table: Table) -> bool:
@@ -144,9 +170,9 @@ def quantized(row: Row) -> list[str]:
 
 
 def foreign(row: Row) -> list[str]:
-    """Returns what only other tools measure: `tracked 97`."""
+    """Returns what another tool calls a benchmark, and what only such tools measure: `tracked 97`."""
     found = [(name, row.counters.values[name]) for name in FOREIGN if name in row.counters.values]
-    return [
+    return _benchmark(row) + [
         f"{name.replace('_bytes', ' memory')} {f'{value:,.6g}' if name == 'tracked' else units.size(value)}"
         for name, value in found
         if value is not None
@@ -181,7 +207,9 @@ def state_parts(row: Row) -> list[str]:
 
 def failure(row: Row) -> str:
     """Returns why a row has no figures, nothing for one that has."""
-    return "" if row.failure is None else f"failed: {one_line(row.failure) or 'no reason was given'}"
+    if row.failure is None:
+        return ""
+    return ": ".join(["failed", *_benchmark(row), one_line(row.failure) or "no reason was given"])
 
 
 def _short(commit: str) -> str:

@@ -14,8 +14,12 @@ from bench.report.plain import one_line
 
 # What starts markup, HTML, mathematics, a strikethrough or the next cell.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
-# What GitHub links after markup is done, escaped or not: mentions, issues, `GH-1` and addresses.
-_LINKED = re.compile(r"(?i)(@(?=\w|\Z)|#(?=\d|\Z)|\bGH(?=-\d)|\bwww(?=\.)|:(?=//))")
+# What GitHub links, or makes a picture of, after markup is done, escaped or not: mentions, issues, `GH-1`, addresses,
+# whole commits, and names of pictures between colons, of which those of digits alone are few, and times of day none.
+_LINKED = re.compile(
+    r"(?i)(@(?=\w|\Z)|#(?=\d|\Z)|\bGH(?=-\d)|\bwww(?=\.)|:(?=//)"
+    r"|(?<![0-9a-z])[0-9a-f]{6}(?=[0-9a-f]{34})|:(?=(?:100|1234|[+-]1|[0-9]?[a-z][\w+-]*):))"
+)
 # What starts a list or underlines a heading, at the start of a line only.
 _BLOCK = re.compile(r"[-+=]|\d+[.)]")
 # A break without width, written so that it can be seen in the source.
@@ -87,7 +91,7 @@ def _cells(row: Row, table: Table, marks: Sequence[int]) -> list[str]:
         blank = len(_heads(table)) - 1
         return [f"{name}<br>{escape(cells.failure(row))}", *[""] * blank]
     return [
-        "<br>".join([name, *cells.foreign(row)]),
+        "<br>".join([name, *map(escape, cells.foreign(row))]),
         *("<br>".join(filter(None, (_time(row, phase), *_sent(row, phase)))) for phase in cells.shown_phases(table)),
         _time(row, STEP, strong="**"),
         *("<br>".join(filter(None, parts)) for parts in cells.ratios(row, table)),

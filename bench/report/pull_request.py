@@ -12,6 +12,7 @@ from bench.analyze.line_diff import ProfileDiff
 from bench.analyze.verdict import Word
 from bench.report import cells
 from bench.report.comparison import markdown, words
+from bench.report.comparison.again import Again, again, missing
 from bench.report.markdown import escape
 from bench.report.plain import cut
 from bench.report.profile.markdown import fenced
@@ -138,7 +139,7 @@ def _part(part: Part, kept: Sequence[Entry], detail: int) -> list[str]:
 def _causes(part: Part) -> list[str]:
     lines = [line for diff in part.causes[:MOST_CAUSES] for line in cause(diff, part)]
     more = len(part.causes) - MOST_CAUSES
-    return [*lines, *([f"{more} more profiles were given.", ""] if more > 0 else [])]
+    return [*lines, *([f"{words.some(more, 'more profile')} not shown.", ""] if more > 0 else [])]
 
 
 def _commits(report: Report) -> str:
@@ -171,16 +172,19 @@ def _how(part: Part) -> list[str]:
     report = part.report
     lines = ["<details><summary>How it was measured, and how to do it again</summary>", ""]
     lines += [f"{escape(cut(text, LONGEST))}  " for text in (*words.heading(report), *words.legend(report))]
-    lines += ["", *fenced([_again(report)]), ""]
+    repeated = _again(report)
+    lines += ["", *fenced([cut(repeated.command, 10 * LONGEST)]), ""]
+    left_out = missing(repeated)
+    lines += [escape(left_out), ""] if left_out else []
     notes = part.notes.notes
     lines += [f"{number}. {escape(cut(note, LONGEST))}" for number, note in enumerate(notes[:MOST_NOTES], 1)]
     if len(notes) > MOST_NOTES:
-        lines.append(f"\n{len(notes) - MOST_NOTES} more notes")
+        lines.append(f"\n{words.some(len(notes) - MOST_NOTES, 'more note')}")
     return [*lines, "", "</details>", ""]
 
 
-def _again(report: Report) -> str:
+def _again(report: Report) -> Again:
     """Returns the command that measures again what is slower, or else everything, as far as it can be named."""
     slower = [item for item in report.variants if any(row.verdict.word == "slower" for row in item.rows)]
     some = (slower or report.variants)[:MOST_NAMED]
-    return cut(words.reproduce(replace(report, variants=tuple(some))), 10 * LONGEST)
+    return again(replace(report, variants=tuple(some)))

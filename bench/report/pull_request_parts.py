@@ -95,7 +95,7 @@ def cause(diff: ProfileDiff, part: Part) -> list[str]:
     told = diff_words.summary(diff)
     lines += [f"* {escape(cut(text, LONGEST))}" for text in told[:MOST_LINES]]
     if len(told) > MOST_LINES:
-        lines.append(f"* {len(told) - MOST_LINES} more lines in the profile")
+        lines.append(f"* {words.some(len(told) - MOST_LINES, 'more line')} in the profile")
     return [*lines, ""]
 
 
@@ -118,7 +118,7 @@ def _effect(item: ComparedVariant) -> float:
 
 def _facts(item: ComparedVariant) -> list[str]:
     facts = [cut(fact, LONGEST) for fact in words.facts(item)]
-    more = [f"{len(facts) - MOST_FACTS} more counters"] if len(facts) > MOST_FACTS else []
+    more = [words.some(len(facts) - MOST_FACTS, "more counter")] if len(facts) > MOST_FACTS else []
     return facts[:MOST_FACTS] + more
 
 

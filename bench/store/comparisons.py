@@ -6,6 +6,7 @@ claim what its samples do not show.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -27,6 +28,8 @@ LONGEST_ID = 200
 # Beyond these a report would take minutes: estimates look at all pairs of replicates.
 MOST_VARIANTS, MOST_REPLICATES, MOST_FACTS = 1_000, 2_000, 500
 LONGEST_S = 3.2e7
+# As git names a commit, in full. It becomes a word of a command, where anything else could be an option.
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 class StoredRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,8 @@ def convert(content: Any, name: str) -> Stored:
         raise InvalidRecord(
             f"{name}: schema {schema} is newer than {COMPARISON_SCHEMA}, the newest known here; update stepbench"
         )
+    if isinstance(schema, int) and schema < 1:
+        raise InvalidRecord(f"{name}: schema {schema}; they are counted from 1")
     try:
         document = msgspec.convert(content, _Document)
         duets = tuple(map(_duet, document.variants))
@@ -126,6 +131,8 @@ def _check(document: _Document, duets: tuple[Duet, ...]) -> None:
     _allowed(len({duet.variant for duet in duets}) == len(duets), "a variant that stands there twice")
     sides = (document.run.base, document.run.head)
     _allowed(tuple(side.side for side in sides) == SIDES, "base and head are not where they belong")
+    for side in sides:
+        _allowed(COMMIT.fullmatch(side.commit) is not None, f"commit {side.commit!r:.50} of {side.side} is no commit")
 
 
 def _allowed(fine: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition, as in an assertion

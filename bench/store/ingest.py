@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bench.errors import InvalidRecord, ResultsUnwritable
+from bench.errors import InvalidRecord
 from bench.store import strict
 from bench.store.adapters import asv, pytest_benchmark
 from bench.store.adapters.foreign import Ingested
-from bench.store.jsonl import RecordFile
+from bench.store.codec import encode
+from bench.store.jsonl import check, place, write_whole
 
 # What asv keeps beside its results; they are read with these.
 COMPANIONS = frozenset({"benchmarks.json", "machine.json"})
@@ -29,8 +31,10 @@ def files(paths: Iterable[Path]) -> Iterator[Path]:
         found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
         for file in found:
             companion = path.is_dir() and file.name in COMPANIONS
-            if not companion and file.resolve() not in met and (file == path or file.is_file()):
-                met.add(file.resolve())
+            # Links in a circle lead nowhere; resolve() raises for them.
+            real = os.path.realpath(file)
+            if not companion and real not in met and (file == path or file.is_file()):
+                met.add(real)
                 yield file
 
 
@@ -50,39 +54,78 @@ def read(path: Path) -> Ingested:
 
 
 def known(folder: Path) -> dict[str, Path]:
-    """Returns the files of records in a results folder by their run."""
-    return {path.stem.rpartition("-")[2]: path for path in folder.glob("*/*.jsonl")}
+    """Returns the files of records in a results folder that were read from others, by the SHA-256 of these.
+
+    Only a side file says so: a name that looks like one of these files may be anybody's.
+    """
+    found = {}
+    for side in folder.glob(f"*/*{SIDE}"):
+        try:
+            with side.open("rb") as file:
+                about = json.loads(file.readline())
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(about, dict) and isinstance(about.get("sha256"), str):
+            found[about["sha256"]] = side.with_name(side.name.removesuffix(SIDE) + ".jsonl")
+    return found
 
 
 def store(folder: Path, ingested: Ingested, there: dict[str, Path]) -> bool:
     """Writes records as a run of their own and the side file beside them; says whether they were not there before.
 
     A file's run is named by its content, so that the same file gives the same run. One that was cut off is written
-    anew. `there` is what `known` returned.
+    anew; nothing else is ever replaced: raises InvalidRecord where others' files have the names. Without any record the
+    side file stands alone. `there` is what `known` returned.
     """
-    path = there.get(ingested.run)
-    if path is not None and path.with_suffix(SIDE).exists() and _count(path) == len(ingested.records):
+    path = there.get(ingested.sha256)
+    if path is not None and _is_whole(path, ingested):
         return False
-    if path is not None:
-        path.unlink(missing_ok=True)
-    with RecordFile(folder, run=ingested.run, created=ingested.created) as file:
-        for record in ingested.records:
-            file.append(record)
-    assert file.path is not None
-    there[ingested.run] = file.path
-    side = file.path.with_suffix(SIDE)
-    try:
-        side.write_bytes(b"".join(_side_lines(ingested)))
-    except OSError as error:
-        raise ResultsUnwritable(f"{side}: {error.strerror}; choose another folder with --results") from error
+    if path is None or not _is_own(path, ingested):
+        path = _place(folder, ingested)
+    # Records come last: where they are, all is there.
+    write_whole(path.with_suffix(SIDE), b"".join(_side_lines(ingested)))
+    if ingested.records:
+        write_whole(path, b"".join(map(encode, ingested.records)))
+    there[ingested.sha256] = path
     return True
 
 
-def _count(path: Path) -> int:
+def _is_whole(path: Path, ingested: Ingested) -> bool:
+    """Says whether both files of a run are there with as many lines as they should have, all from the same file."""
+    sides = _content(path.with_suffix(SIDE)).count(b"\n")
+    records = _content(path)
+    return (
+        _is_own(path, ingested)
+        and records.endswith(b"\n" if ingested.records else b"")
+        and (sides, records.count(b"\n")) == (1 + len(ingested.sides), len(ingested.records))
+    )
+
+
+def _is_own(path: Path, ingested: Ingested) -> bool:
+    """Says whether all whole lines of a file are records from the file at hand, as are those of one that is not there.
+
+    Its last line may have been cut off.
+    """
+    mark = f'"sha256":"{ingested.sha256}"'.encode()
+    return all(mark in line for line in _content(path).split(b"\n")[:-1])
+
+
+def _place(folder: Path, ingested: Ingested) -> Path:
+    """Returns a path for records at which nobody else's are."""
+    check(folder)
+    environment = ingested.records[0].environment if ingested.records else ingested.environment
+    for run in (ingested.run, ingested.sha256):
+        path = place(folder, environment, created=ingested.created, run=run)
+        if not path.exists() or (b"\n" in _content(path) and _is_own(path, ingested)):
+            return path
+    raise InvalidRecord(f"{ingested.file}: {path} stands where its records belong, and has others; move that one away")
+
+
+def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes().count(b"\n")
+        return path.read_bytes()
     except OSError:
-        return 0
+        return b""
 
 
 def _side_lines(ingested: Ingested) -> Iterator[bytes]:

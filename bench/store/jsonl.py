@@ -58,10 +58,10 @@ class RecordFile:
         self._folder = folder
         self._to_line = to_line
         self._run = run
-        self._created = re.sub(r"[-:]|\+00:00$", "", created) + "Z"
+        self._created = created
         self._descriptor: int | None = None
         self.path: Path | None = None
-        self._check()
+        check(folder)
 
     def __enter__(self) -> Self:
         return self
@@ -86,32 +86,61 @@ class RecordFile:
                 "folder with --results"
             ) from error
 
-    def _check(self) -> None:
-        """Fails before anything is measured if nothing could be stored afterwards."""
-        try:
-            _make(self._folder)
-        except OSError as error:
-            raise ResultsUnwritable(
-                f"--results {self._folder} cannot be made: {error.strerror}; choose another folder"
-            ) from error
-        try:
-            # Permissions, quotas, read-only and full file systems all show only when a file is made.
-            with tempfile.TemporaryFile(dir=self._folder):
-                pass
-        except OSError as error:
-            raise ResultsUnwritable(
-                f"--results {self._folder} cannot be written: {error.strerror}; choose another folder"
-            ) from error
-
     def _open(self, record: Storable) -> int:
-        environment = record.environment
-        folder = self._folder / (_safe(environment.host) or "host")
-        _make(folder)
-        commit = _safe((environment.commit or "nocommit")[:8])
-        self.path = folder / f"{commit}-{self._created}-{self._run}.jsonl"
+        path = place(self._folder, record.environment, created=self._created, run=self._run)
+        _make(path.parent)
+        self.path = path
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
-        _sync(folder)
+        _sync(self.path.parent)
         return descriptor
+
+
+def check(folder: Path) -> None:
+    """Makes a results folder; raises ResultsUnwritable, before anything is measured, where nothing can be stored."""
+    try:
+        _make(folder)
+    except OSError as error:
+        message = f"--results {folder} cannot be made: {error.strerror}; choose another folder"
+        raise ResultsUnwritable(message) from error
+    try:
+        # Permissions, quotas, read-only and full file systems all show only when a file is made.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResultsUnwritable(
+            f"--results {folder} cannot be written: {error.strerror}; choose another folder"
+        ) from error
+
+
+def place(folder: Path, environment: Environment, *, created: str, run: str) -> Path:
+    """Returns where the records of a run belong; see `RecordFile`."""
+    commit = _safe((environment.commit or "nocommit")[:8])
+    moment = re.sub(r"[-:]|\+00:00$", "", created) + "Z"
+    return folder / (_safe(environment.host) or "host") / f"{commit}-{moment}-{run}.jsonl"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Puts a file in its place in one piece, synced; who writes the same one at the same time does no harm.
+
+    Raises ResultsUnwritable when the disk is full or the folder is gone.
+    """
+    name = None
+    try:
+        _make(path.parent)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        raise ResultsUnwritable(
+            f"{path} cannot be written: {error.strerror}; free some space or choose another folder with --results"
+        ) from error
+    _sync(path.parent)
 
 
 def _safe(name: str) -> str:
@@ -181,10 +210,11 @@ def scan_lines(
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    files: dict[Path, Path] = {}
+    files: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
             raise InvalidRecord(f"{path} does not exist; give a file or a folder of records")
         for file in sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]:
-            files.setdefault(file.resolve(), file)
+            # Links in a circle lead nowhere; resolve() raises for them, and reading them says so.
+            files.setdefault(os.path.realpath(file), file)
     return list(files.values())

@@ -48,11 +48,15 @@ def read(path: Path) -> list[Profile]:
             raise InvalidRecord(
                 f"{path}: schema {schema} is newer than {PROFILE_SCHEMA}, the newest known here; update stepbench"
             )
+        if schema < 1:
+            raise InvalidRecord(f"{path}: schema {schema}; they are counted from 1")
         document = msgspec.json.decode(content, type=_Document)
     except StepbenchError as error:
         raise error if isinstance(error, InvalidRecord) else InvalidRecord(f"{path}: {error}") from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidRecord(f"{path}: no document of profiles ({error})") from error
-    if document.kind not in KINDS or not document.profiles:
+    if document.kind not in KINDS:
         raise InvalidRecord(f"{path}: a document of kind {document.kind!r}; profiles are in {' and '.join(KINDS)}")
+    if not document.profiles:
+        raise InvalidRecord(f"{path}: {document.kind} without a profile; profile again")
     return document.profiles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
@@ -57,9 +58,9 @@ def github(tmp_path, monkeypatch):
     return answer
 
 
-def zipped(**members):
+def zipped(packed=zipfile.ZIP_DEFLATED, **members):
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w", packed) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return stream.getvalue()
@@ -108,6 +109,16 @@ def test_an_artifact_that_is_too_large_is_not_even_fetched(comment, github, tmp_
 def test_any_other_archive_is_refused(comment, archive):
     with pytest.raises(comment.Refused):
         comment.unpack(archive)
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_damaged_anywhere_is_read_or_refused(comment, packed):
+    whole = zipped(packed, **{"comparison.json": bytes(range(256))})
+    for place in range(0, len(whole), 3):
+        changed = bytearray(whole)
+        changed[place] ^= 0xFF
+        with contextlib.suppress(comment.Refused):
+            assert comment.unpack(bytes(changed)) == bytes(range(256))
 
 
 def test_an_archive_that_unfolds_to_more_than_is_allowed_is_refused(comment, monkeypatch):
@@ -159,14 +170,47 @@ def test_names_of_branches_are_arguments_and_nothing_else(comment, github, tmp_p
     assert f"head=stranger:{RUN['head_branch']}" in github.asked()[0][0]
 
 
-def test_without_a_report_the_comment_says_that_nothing_was_compared(comment, tmp_path):
-    body = comment.text(tmp_path / "absent.md", RUN)
+@pytest.mark.parametrize(
+    ("fetched", "rendered", "says"),
+    [
+        ("success", "skipped", "nothing was compared at"), ("failure", "skipped", "could not be read"),
+        ("success", "failure", "could not be read"), ("skipped", "skipped", "could not be read"),
+    ],
+)  # fmt: skip
+def test_without_a_report_the_verdict_on_an_earlier_commit_is_replaced(
+    comment, github, tmp_path, monkeypatch, fetched, rendered, says
+):
+    monkeypatch.setenv("FETCHED", fetched)
+    monkeypatch.setenv("RENDERED", rendered)
+    ours = [said(5, "github-actions[bot]", "<!-- stepbench -->\nold verdict")]
+    github(**{
+        "pulls": pulls("a" * 40), "issues/1/comments": json.dumps([ours]), "issues/comments/5": "{}",
+    })  # fmt: skip
+    assert comment.main(["post", str(tmp_path / "absent.md")]) == 0
+    ((_, given),) = [(arguments, given) for arguments, given in github.asked() if "--input" in arguments]
+    body = json.loads(given)["body"]
     assert body.startswith("<!-- stepbench -->\n")
-    assert "nothing was compared" in body
+    assert says in body
+    assert RUN["head_sha"] in body
     assert RUN["html_url"] in body
 
 
-def test_a_report_that_github_would_refuse_is_an_error(comment, tmp_path):
+def test_the_workflow_posts_also_where_rendering_failed_and_says_how_the_steps_ended():
+    workflow = (ROOT / ".github/workflows/comment.yml").read_text()
+    last = workflow.rpartition("- name:")[2]
+    assert "if: ${{ !cancelled() }}" in last
+    assert "FETCHED: ${{ steps.fetch.outcome }}" in last
+    assert "RENDERED: ${{ steps.render.outcome }}" in last
+
+
+def test_a_report_that_github_would_refuse_is_not_posted_and_said_to_be_too_long(comment, tmp_path):
     (tmp_path / "comment.md").write_text("x" * 70_000)
-    with pytest.raises(comment.Refused, match="65536 are allowed"):
-        comment.text(tmp_path / "comment.md", RUN)
+    body = comment.text(tmp_path / "comment.md", RUN)
+    assert "too long for a comment" in body
+    assert len(body) < 1000
+
+
+def test_two_pull_requests_with_one_last_commit_are_both_named(comment, github, tmp_path):
+    found = posted(github, comment, tmp_path, comments=[], commits=("a" * 40, "a" * 40))
+    assert [where for where, _ in found] == ["repos/us/ours/issues/1/comments", "repos/us/ours/issues/2/comments"]
+    assert all("the last one of #1 and #2" in body for _, body in found)

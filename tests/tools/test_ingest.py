@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import pickle
 import shutil
 import subprocess
@@ -23,11 +25,12 @@ def test_a_folder_of_files_becomes_records_that_report_shows(stepbench, folder):
     code, out, err = stepbench("ingest", "found")
     assert (code, err) == (0, "")
     assert out.startswith("17 records from 4 files\n")
-    assert "no record for 2 benchmarks, asv: did not apply where it ran (asv's NaN)" in out
+    assert "no record for 2 benchmarks, asv: did not apply where it ran, or was not chosen (asv's NaN)" in out
     code, out, _ = stepbench("report")
     assert code == 0
     assert "tracked 97" in out
     assert "resnet20" in out
+    assert "toy.mem_list" in out
     code, out, _ = stepbench("ingest", "found")
     assert (code, out.splitlines()[0]) == (0, "0 records from 0 files; 4 files were read before")
 
@@ -55,9 +58,22 @@ def test_many_damaged_files_are_counted(stepbench, tmp_path):
     assert err.splitlines()[-1] == "skipped: 4 more files"
 
 
+def test_a_file_of_which_nothing_is_a_record_is_read_and_kept(stepbench, folder, tmp_path):
+    (path,) = (folder / "asv/bench-1").glob("1007*.json")
+    content = json.loads(path.read_text())
+    content["results"] = {"a.time_x": [[math.nan], []]}
+    path.write_text(json.dumps(content))
+    code, out, _ = stepbench("ingest", path)
+    assert (code, out.splitlines()[0]) == (0, "0 records from 1 file")
+    assert "no record for 1 benchmark, asv: " in out
+    assert list((tmp_path / "results/records").rglob("*.side.ndjson"))
+
+
 def test_nothing_to_read_and_nothing_there(stepbench, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert stepbench("ingest", "empty")[0] == 4
+    code, _, err = stepbench("ingest", "empty")
+    assert code == 4
+    assert "no file that ends in .json in empty" in err
     code, _, err = stepbench("ingest", "missing.json")
     assert code == 2
     assert "missing.json: there is no such file" in err

@@ -90,7 +90,9 @@ def test_a_comparison_becomes_the_comment_on_a_pull_request(stepbench, compariso
         (b'{"schema": 1, "kind": "comparison"}', "missing required field"), (b"[]", "a document of kind None"),
         (b'{"schema": 1, "kind": "report"}', "a document of kind 'report'"), (b"\xff", "no UTF-8"),
         (b'{"schema": 1, "kind": "profile-diff"}', "no document of profiles"),
-        (b'{"schema": 1, "kind": "profile-diff", "profiles": []}', "a document of kind 'profile-diff'"),
+        (b'{"schema": 1, "kind": "profile-diff", "profiles": []}', "profile-diff without a profile"),
+        (b'{"schema": 0, "kind": "comparison"}', "schema 0; they are counted from 1"),
+        (b'{"schema": 0, "kind": "profile-diff", "profiles": []}', "schema 0; they are counted from 1"),
     ],
 )  # fmt: skip
 def test_a_hostile_file_is_one_line_and_no_comment(stepbench, tmp_path, comparison, content, says):
@@ -107,6 +109,11 @@ def test_a_hostile_file_is_one_line_and_no_comment(stepbench, tmp_path, comparis
     ("arguments", "says"),
     [
         (["--pull-request"], "give the file of a comparison"), (["--output", "x.md"], "belongs to --pull-request"),
+        (["--pull-request", "comparison.json", "--json", "x.json"], "--json: is for records"),
+        (["--pull-request", "comparison.json", "--format", "seed"], "--format: is for records"),
+        (["--margin", "0.02"], "--margin: belongs to --pull-request"),
+        (["--pull-request", "comparison.json", "--head", "main"], "--head main: give a commit"),
+        (["--pull-request", "comparison.json", "--alpha", "0.6"], "alpha 0.6: must be above 0 and below 0.5"),
         (["--pull-request", "missing.json"], "there is no such file"), (["--pull-request", "."], "is no regular file"),
         (["--pull-request", "comparison.json", "--output", "no/x.md"], "No such file or directory"),
     ],
@@ -116,6 +123,13 @@ def test_wrong_usage_of_the_comment_is_one_line(stepbench, comparison, arguments
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
+
+
+def test_records_are_no_comparison_and_the_message_says_what_shows_them(stepbench, tmp_path):
+    (tmp_path / "run.jsonl").write_text('{"schema": 3}\n{"schema": 3}\n')
+    code, out, err = stepbench("report", "--pull-request", "run.jsonl")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: run.jsonl: lines of records, it seems, which `stepbench report` shows")
 
 
 anything = st.recursive(
@@ -129,7 +143,7 @@ DIFFERENCE = json.loads(difference.document(changed()))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=anything)
 def test_profiles_changed_anywhere_to_anything_are_refused_or_compared(tmp_path, data, value):
-    from stepbench.report import _difference
+    from stepbench.pull_request import difference as read_difference
 
     content = copy.deepcopy(DIFFERENCE)
     place = content["profiles"]
@@ -142,7 +156,33 @@ def test_profiles_changed_anywhere_to_anything_are_refused_or_compared(tmp_path,
     path.write_text(json.dumps(content))
     with contextlib.suppress(StepbenchError), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        pull_request.render([mixed()], [_difference(path)])
+        pull_request.render([mixed()], [read_difference(path)])
+
+
+def test_the_rule_is_that_of_the_command_whatever_the_file_says(stepbench, comparison):
+    path, content = comparison
+    content["rule"] = {"threshold": 0.9, "margin": 0.99, "alpha": 0.4}
+    path.write_text(json.dumps(content))
+    code, out, err = stepbench("report", "--pull-request", path)
+    assert (code, out) == (0, pull_request.render([mixed()]) + "\n")
+    assert err.endswith("was measured by threshold 0.9, margin 0.99, alpha 0.4; the options of this command judge it\n")
+    code, out, _ = stepbench("report", "--pull-request", path, "--threshold", "0.5", "--margin", "0.6")
+    assert (code, "SLOWER" in out) == (0, False)
+    assert "stepbench compare --threshold 0.5 --margin 0.6 1111111111" in out
+
+
+def test_a_comparison_of_another_head_is_refused(stepbench, comparison):
+    path, content = comparison
+    content["run"]["head"]["dirty"] = False
+    path.write_text(json.dumps(content))
+    assert stepbench("report", "--pull-request", path, "--head", "2" * 40)[0] == 0
+    code, out, err = stepbench("report", "--pull-request", path, "--head", "3" * 40)
+    assert (code, out) == (2, "")
+    assert f"a comparison of head {'2' * 40}, and not of {'3' * 40}" in err
+    path.write_text(document.render(mixed()))
+    code, _, err = stepbench("report", "--pull-request", path, "--head", "2" * 40)
+    assert code == 2
+    assert "with uncommitted changes" in err
 
 
 def test_no_torch_is_needed_for_a_report():

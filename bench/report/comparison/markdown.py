@@ -9,6 +9,8 @@ from bench.analyze.verdict import Word
 from bench.report.comparison import words
 from bench.report.footnotes import footnotes
 from bench.report.markdown import escape
+from bench.report.plain import one_line
+from bench.report.profile.markdown import fenced
 
 SIGNS: dict[Word, str] = {"slower": "🔴", "faster": "🟢", "equivalent": "⚪", "inconclusive": "🟡"}
 
@@ -29,7 +31,7 @@ def render(report: Report) -> str:
         lines += [f"<details><summary>{summary}</summary>", "", *_table(rest, marked), "", "</details>", ""]
     lines += ["<details><summary>How it was measured</summary>", ""]
     lines += [f"{escape(text)}  " for text in (*words.heading(report), *words.legend(report))]
-    lines += ["", "```", words.reproduce(report), "```", "", "</details>"]
+    lines += ["", *fenced([one_line(words.reproduce(report))]), "", "</details>"]
     if marks.notes:
         lines += ["", *(f"{number}. {escape(note)}" for number, note in enumerate(marks.notes, 1))]
     return "\n".join(lines)

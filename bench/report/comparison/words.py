@@ -45,9 +45,13 @@ def change(verdict: Verdict) -> str:
 
 
 def interval(verdict: Verdict) -> str:
-    """Returns the interval of the change."""
+    """Returns the interval of the change; without one, the side that a firm verdict leaves.
+
+    A test of signs that has few replicates can refute no change before it can refute one that is very far away, and
+    that one is then inside of an interval that has no end on either side.
+    """
     if verdict.low is None or verdict.high is None:
-        return "unbounded"
+        return {"slower": "more than 0 %", "faster": "less than 0 %"}.get(verdict.word, "unbounded")
     return f"{percent(verdict.low - 1).removesuffix(' %')} to {percent(verdict.high - 1)}"
 
 
@@ -101,7 +105,7 @@ def headline(report: Report) -> Headline:
         if hits:
             item, judged = hits[0]
             variants = len({str(hit.duet.variant) for hit, _ in hits})
-            more = f", and {len(hits) - 1} more rows" if len(hits) > 1 else ""
+            more = f", and {some(len(hits) - 1, 'more row')}" if len(hits) > 1 else ""
             text = (
                 f"{word.upper()}: {some(variants, 'variant')} of {len(report.variants)}; "
                 f"{item.duet.variant}: {judged.metric} {change(judged.verdict)} ({interval(judged.verdict)}){more}"
@@ -120,7 +124,8 @@ def headline(report: Report) -> Headline:
             f"{seen}",
         )
     margin = f"{100 * report.rule.margin:g} %"
-    return Headline("equivalent", f"EQUIVALENT: the steps of all {some(len(steps), 'variant')} are within {margin}")
+    which = "the step of the one variant is" if len(steps) == 1 else f"the steps of all {len(steps)} variants are"
+    return Headline("equivalent", f"EQUIVALENT: {which} within {margin}")
 
 
 TURNS: dict[Turns, str] = {

@@ -55,26 +55,26 @@ def convert(content: dict[str, Any], *, file: str, sha256: str, benchmarks: dict
     layout, columns = content.get("version"), content.get("result_columns")
     if layout != LAYOUT or not isinstance(columns, list):
         raise InvalidRecord(f"asv's layout {layout!r:.20}; {LAYOUT} is read: `asv update` rewrites older ones")
+    if len(set(map(str, columns))) < len(columns):
+        raise InvalidRecord("a name of a column stands twice in result_columns; one of the two would be lost")
     origin = Origin(
         tool=TOOL, release=f"layout {LAYOUT}", file=file, sha256=sha256, benchmark="",
         environment=text(content.get("env_name")), committed=_moment(content.get("date")),
     )  # fmt: skip
     whole = _File(
-        run=sha256[:8],
+        run=sha256[: foreign.RUN],
         created=origin.committed or "1970-01-01T00:00:00+00:00",
         environment=_environment(content),
         origin=origin,
     )
-    records: list[Record] = []
-    sides: list[Side] = []
+    found: list[tuple[Record | None, Side]] = []
     for name, row in content["results"].items():
         known = benchmarks.get(name)
         try:
-            found = [_converted(case, whole) for case in cases(name, columns, row, foreign.mapping(known))]
+            found += [_converted(case, whole) for case in cases(name, columns, row, foreign.mapping(known))]
         except StepbenchError as error:
-            found = [(None, Side(benchmark=name, rest={"row": row}, unmapped=str(error)))]
-        records += [record for record, _ in found if record is not None]
-        sides += [side for _, side in found]
+            found.append((None, Side(benchmark=name, rest={"row": row}, unmapped=str(error))))
+    records, sides = foreign.joined(found)
     held = {"results", "result_columns", "version"}
     return Ingested(
         tool=TOOL,
@@ -82,8 +82,9 @@ def convert(content: dict[str, Any], *, file: str, sha256: str, benchmarks: dict
         sha256=sha256,
         run=whole.run,
         created=whole.created,
-        records=foreign.joined(records),
-        sides=tuple(sides),
+        environment=whole.environment,
+        records=records,
+        sides=sides,
         rest={name: value for name, value in content.items() if name not in held},
     )
 
@@ -131,9 +132,9 @@ def _measured(case: Case, variant: Variant, metric: str | None) -> tuple[Measure
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise StepbenchError("a value that is no number")
     if math.isnan(value):
-        raise StepbenchError("did not apply where it ran (asv's NaN)")
+        raise StepbenchError("did not apply where it ran, or was not chosen (asv's NaN)")
     timed = case.unit == "seconds" or (case.unit is None and case.entries.get("stats_number") is not None)
-    if not timed or (metric is not None and METRICS[metric].noise == "exact"):
+    if not timed or (metric is not None and not METRICS[metric].timed):
         if not math.isfinite(value):
             raise StepbenchError("a value that is not finite")
         name = metric or _SIZES.get(case.kind, "tracked")

@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bench.data.environment import Environment
 from bench.data.measurement import Counters, Measurement, Replicate
 from bench.data.metric import METRICS, PHASES, STEP
-from bench.data.protocol import Protocol
+from bench.data.protocol import NO_PROTOCOL, Protocol
 from bench.data.record import Record
 from bench.data.variant import NONE, Variant
 from bench.errors import InvalidVariant, StepbenchError, UnknownName
 
-# A protocol of another tool, which it does not tell in full, has no version of ours.
-NO_PROTOCOL = 0
 UNKNOWN = "unknown"
+_TWICE = "another benchmark of the file has another value for the same metric of the same variant"
 LONGEST_NAME = 48
+# Of the digits of a file's SHA-256, those that name its run: so many that no run of ours has the same name.
+RUN = 16
 _COMMIT = re.compile(r"[0-9a-f]{7,64}\Z")
 # No step of anything takes longer than this: a year, in seconds.
 LONGEST_S = 3.2e7
@@ -43,13 +45,17 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
-    """A file of another tool: its records, its side entries, and what belongs to the whole file."""
+    """A file of another tool: its records, its side entries, and what belongs to the whole file.
+
+    `environment` is what the file says of all that it holds.
+    """
 
     tool: str
     file: str
     sha256: str
     run: str
     created: str
+    environment: Environment
     records: tuple[Record, ...]
     sides: tuple[Side, ...]
     rest: dict[str, Any] = field(default_factory=dict)
@@ -124,16 +130,31 @@ def phases(measured: Sequence[str]) -> tuple[str, ...]:
     return tuple(phase for phase in PHASES if phase in measured)
 
 
-def joined(records: Sequence[Record]) -> tuple[Record, ...]:
+def joined(found: Sequence[tuple[Record | None, Side]]) -> tuple[tuple[Record, ...], tuple[Side, ...]]:
     """Puts the metrics of one variant together that a tool measured one by one; the first origin stays.
 
-    Each came from a process of its own, so that workers are numbered anew.
+    Each came from a process of its own, so that workers are numbered anew. A value that differs from one that is there
+    already, and comes with no samples, is no part of the record; its side entry has it, and says so.
     """
-    found: dict[Variant, Record] = {}
-    for record in records:
-        variant = record.measurement.variant
-        found[variant] = _both(found[variant], record) if variant in found else record
-    return tuple(found.values())
+    records: dict[Variant, Record] = {}
+    sides = []
+    for record, side in found:
+        if record is not None:
+            variant = record.measurement.variant
+            before = records.get(variant, record)
+            if not record.measurement.replicates and _differ(before, record):
+                values = dict(record.measurement.counters.values)
+                sides.append(replace(side, variant=None, rest=side.rest | {"values": values}, unmapped=_TWICE))
+                continue
+            records[variant] = record if before is record else _both(before, record)
+        sides.append(side)
+    return tuple(records.values()), tuple(sides)
+
+
+def _differ(one: Record, other: Record) -> bool:
+    """Says whether two records disagree on the value of a metric."""
+    first, second = one.measurement.counters.values, other.measurement.counters.values
+    return any(first[name] != value for name, value in second.items() if name in first)
 
 
 def _both(one: Record, other: Record) -> Record:
@@ -145,10 +166,11 @@ def _both(one: Record, other: Record) -> Record:
         first,
         phases=phases(measured),
         replicates=first.replicates + more,
-        counters=Counters(values=first.counters.values | second.counters.values),
+        counters=Counters(values=second.counters.values | first.counters.values),
         failure=first.failure or second.failure,
     )
-    return replace(one, measurement=both)
+    # The latest that is in it tells a file that has grown from what it was.
+    return replace(one, measurement=both, created=max(one.created, other.created))
 
 
 def measurement(variant: Variant, tool: str, metric: str, samples: Sequence[tuple[float, ...]]) -> Measurement:

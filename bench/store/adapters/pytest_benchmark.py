@@ -41,22 +41,23 @@ def convert(content: dict[str, Any], *, file: str, sha256: str) -> Ingested:
     )  # fmt: skip
     base = Record(
         schema=SCHEMA_VERSION,
-        run=sha256[:8],
+        run=sha256[: foreign.RUN],
         created=_moment(content.get("datetime")) or "1970-01-01T00:00:00+00:00",
         measurement=foreign.measurement(foreign.named(TOOL, "", ""), TOOL, STEP, []),
         environment=_environment(foreign.mapping(content.get("machine_info")), commit),
         sources={},
         origin=origin,
     )
-    found = [_converted(benchmark, base, origin) for benchmark in content["benchmarks"]]
+    records, sides = foreign.joined([_converted(benchmark, base, origin) for benchmark in content["benchmarks"]])
     return Ingested(
         tool=TOOL,
         file=file,
         sha256=sha256,
         run=base.run,
         created=base.created,
-        records=foreign.joined([record for record, _ in found if record is not None]),
-        sides=tuple(side for _, side in found),
+        environment=base.environment,
+        records=records,
+        sides=sides,
         rest={name: value for name, value in content.items() if name != "benchmarks"},
     )
 

@@ -159,14 +159,14 @@ def intervals(draw):
 def rows(draw, variant=variants):
     """Any row: each of its figures may be absent."""
     summaries = {}
-    for name in draw(st.sets(st.sampled_from([name for name, metric in METRICS.items() if metric.noise == "noisy"]))):
+    for name in draw(st.sets(st.sampled_from([name for name, metric in METRICS.items() if metric.timed]))):
         center, low, high = draw(intervals())
         summaries[name] = Summary(center=center, low=low, high=high, samples=3, replicates=3, workers=2)
     ratios = dict.fromkeys(("ratio", "fastest_float", "plain_float"))
     for name in draw(st.sets(st.sampled_from(sorted(ratios)))):
         center, low, high = draw(intervals())
         ratios[name] = Ratio(center=center, low=low, high=high, pairs=3, baseline=draw(variants))
-    exact = st.sampled_from([name for name, metric in METRICS.items() if metric.noise == "exact"])
+    exact = st.sampled_from([name for name, metric in METRICS.items() if not metric.timed])
     return Row(
         variant=draw(variant),
         phases=PHASES[: draw(st.sampled_from([1, 3]))],

@@ -3,7 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.data.metric import METRICS
-from bench.report import cells
+from bench.data.origin import Origin
+from bench.data.protocol import Protocol
+from bench.report import cells, markdown
 from tests.bench.report.conftest import ENVIRONMENT, make_row, make_table
 
 
@@ -28,7 +30,7 @@ def test_the_heading_names_a_gpu_and_every_commit():
     assert "commit no commit, 01234567;" in versions
 
 
-def test_every_exact_metric_has_a_place():
+def test_every_metric_of_one_value_has_a_place():
     of_the_model = {
         "model_bytes",
         "integer_bytes",
@@ -37,7 +39,7 @@ def test_every_exact_metric_has_a_place():
         "fused_layers",
         "output_error",
     }
-    exact = {name for name, metric in METRICS.items() if metric.noise == "exact" and "." not in name}
+    exact = {name for name, metric in METRICS.items() if not metric.timed and "." not in name}
     assert {*cells.EXACT, *cells.FOREIGN} | of_the_model == exact
     assert cells.COUNTED == ("operations", "syncs", "flops")
 
@@ -46,6 +48,24 @@ def test_what_only_other_tools_measure_is_shown_where_it_is_there():
     row = make_row("mlp/none/none", counters={"tracked": 97, "process_bytes": 36_700_000})
     assert cells.foreign(row) == ["process memory 36.7 MB", "tracked 97"]
     assert cells.foreign(make_row("mlp/none/none")) == []
+
+
+def test_what_another_tool_measured_has_its_name_and_claims_nothing_of_ours():
+    hostile = "<img src=x onerror=alert(1)>|@octocat"
+    origin = Origin(tool="asv", release="2", file="f", sha256="0", benchmark=hostile)
+    row = replace(make_row("time-it-0123abcd/none/none", counters={"tracked": 97}), origin=origin)
+    failed = replace(row, failure="failed in asv")
+    environment = replace(ENVIRONMENT, stepbench="none, read from asv")
+    table = replace(make_table(row, failed, environment=environment), protocol=Protocol(version=0, data="asv"))
+    assert cells.foreign(row) == [hostile, "tracked 97"]
+    assert cells.failure(failed) == f"failed: {hostile}: failed in asv"
+    _, versions, protocol = cells.heading(table)
+    assert ", read from asv; commit" in versions
+    assert protocol == "measured by asv, whose file does not tell its protocol"
+    assert "loss" not in " ".join(cells.legend(table))
+    assert "<img" not in markdown.render(table).replace("\\<", "")
+    own = replace(table, rows=(make_row("m/none/none"),))
+    assert "on a fixed batch after the suite's steps" in " ".join(cells.legend(own))
 
 
 def test_a_machine_of_which_little_is_known_is_named_by_that():

@@ -45,6 +45,8 @@ def test_markup_of_others_is_shown_and_not_obeyed(text):
     [
         ("thanks @octocat", "@o"), ("fixes #12", "#1"), ("see GH-12", "GH-"), ("at https://example.com", "://"),
         ("at www.example.com", "www."), ("mail me@example.com", "@e"), ("owner/name#7", "#7"),
+        (":tada:", ":tada:"), ("a:white_check_mark::+1:", ":white_check_mark:"), (":100::8ball:", ":8ball:"),
+        (":+1:", ":+1:"), (":tada:rocket:", ":rocket:"), ("at " + "1a" * 20, "1a" * 20), ("o@" + "F0" * 20, "F0" * 20),
     ],
 )  # fmt: skip
 def test_what_github_links_after_markup_is_done_is_broken(text, active):
@@ -52,6 +54,11 @@ def test_what_github_links_after_markup_is_done_is_broken(text, active):
     visible = "".join(child.content for child in inline(escaped))
     assert active not in visible
     assert visible.replace("\u200b", "") == text
+
+
+def test_times_of_day_and_short_commits_can_be_copied():
+    text = "base main (1a2b3c4d5e); 2026-11-21T10:00:00+00:00"
+    assert markdown.escape(text) == text
 
 
 def test_a_row_of_ranks_shows_what_it_waited_for_and_sent():

@@ -65,6 +65,8 @@ def test_verdicts_are_those_of_the_samples_whatever_the_document_claims():
         (lambda c: c["variants"][0].update(replicates=c["variants"][0]["replicates"] * 999), "2997 replicates"),
         (lambda c: c["run"]["base"].update(side="head"), "base and head are not where they belong"),
         (lambda c: c["run"].update(seed="0"), "$.run.seed"),
+        (lambda c: c["run"]["base"].update(commit="--plugin=/tmp/x.py"), "commit '--plugin=/tmp/x.py' of base"),
+        (lambda c: c["run"]["head"].update(commit="1111111"), "commit '1111111' of head is no commit"),
     ],
 )
 def test_what_is_no_comparison_is_refused_in_one_line_with_its_place(change, says):

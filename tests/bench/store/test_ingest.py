@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from bench.data.variant import Variant
 from bench.errors import InvalidRecord
 from bench.store import ingest
 from bench.store.codec import decode, encode
-from bench.store.jsonl import scan
 
 DATA = Path(__file__).parents[2] / "data"
 (ASV,) = (DATA / "asv/bench-1").glob("1007e8ea*.json")
@@ -60,7 +58,7 @@ def test_asv_values_that_are_no_times_have_a_metric_of_their_own():
 def test_what_failed_is_a_record_and_what_did_not_apply_is_counted():
     ingested = ingest.read(ASV)
     assert by_name(ingested)["toy.Update.time_broken('sgd', 32, 0.5)"].measurement.failure.startswith("failed in asv")
-    assert ingested.unmapped == {"did not apply where it ran (asv's NaN)": 2}
+    assert ingested.unmapped == {"did not apply where it ran, or was not chosen (asv's NaN)": 2}
     # Nothing is lost: each of 4 + 4 cases of parameters and of 6 others has its entry.
     assert len(ingested.sides) == 14
     assert len(ingested.records) == 12
@@ -113,6 +111,27 @@ def test_cases_of_our_own_suites_are_variants_and_metrics(tmp_path):
     eva = found["resnet20/eva/none"]
     assert [replicate.samples for replicate in eva.replicates] == [{"step": (0.1,)}, {"optimize": (0.2, 0.2)}]
     assert (eva.phases, eva.counters.values) == (("optimize",), {"state_bytes": 5.0})
+
+
+def test_two_values_of_one_metric_of_one_variant_are_both_kept(tmp_path):
+    def twice(content):
+        axes = [["'vit/sgd/none'"], ["'state_bytes'"]]
+        content["results"] = {f"a.track_{place}": [[value], axes, "1"] for place, value in enumerate((5, 5, 6))}
+
+    ingested = ingest.read(changed(tmp_path, twice))
+    (record,) = ingested.records
+    assert record.measurement.counters.values == {"state_bytes": 5.0}
+    (reason,) = ingested.unmapped
+    assert reason.startswith("another benchmark of the file has another value")
+    assert ingested.sides[2].rest["values"] == {"state_bytes": 6.0}
+
+
+def test_a_column_that_stands_twice_is_refused_since_one_would_be_lost(tmp_path):
+    def twice(content):
+        content["result_columns"][-1] = content["result_columns"][0]
+
+    with pytest.raises(InvalidRecord, match="stands twice in result_columns"):
+        ingest.read(changed(tmp_path, twice))
 
 
 def test_parameters_are_never_evaluated(tmp_path):
@@ -199,49 +218,6 @@ def test_what_is_no_results_file_is_one_line(tmp_path, content, says):
     path.write_text(json.dumps(content))
     with pytest.raises(InvalidRecord, match=says):
         ingest.read(path)
-
-
-def test_stored_records_read_back_and_a_second_time_changes_nothing(tmp_path):
-    there = ingest.known(tmp_path)
-    for path in FILES:
-        assert ingest.store(tmp_path, ingest.read(path), there)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for path in FILES:
-        assert not ingest.store(tmp_path, ingest.read(path), ingest.known(tmp_path))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    records, damaged = scan([tmp_path])
-    assert damaged == ()
-    assert len(records) == sum(len(ingest.read(path).records) for path in FILES)
-    for side in tmp_path.rglob(f"*{ingest.SIDE}"):
-        assert all(json.loads(line) for line in side.read_text().splitlines())
-
-
-@pytest.mark.parametrize("name", ["../../x", "/etc/x", "..", "\\x", "a\nb", "x" * 5000])
-def test_no_name_in_a_file_leads_out_of_the_results_folder(tmp_path, name):
-    def plant(content):
-        content["commit_hash"] = content["env_name"] = content["params"]["machine"] = name
-
-    folder = tmp_path / "below/results"
-    found = ingest.read(changed(tmp_path, plant))
-    ingest.store(folder, found, ingest.known(folder))
-    assert {path.parent.parent for path in tmp_path.rglob("*.jsonl")} == {folder}
-    assert found.records[0].environment.commit is None
-    assert found.rest["commit_hash"] == name
-
-
-def test_a_run_that_was_cut_off_is_written_anew(tmp_path):
-    there = ingest.known(tmp_path)
-    ingest.store(tmp_path, ingest.read(ASV), there)
-    (path,) = there.values()
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    assert ingest.store(tmp_path, ingest.read(ASV), ingest.known(tmp_path))
-    assert path.read_bytes() == whole
-
-
-def test_folders_are_searched_and_companions_passed_by(tmp_path):
-    shutil.copytree(DATA / "asv", tmp_path / "asv")
-    assert [path.name for path in ingest.files([tmp_path, tmp_path / "asv"])] == [ASV.name]
 
 
 anything = st.recursive(

@@ -39,7 +39,11 @@ def test_a_document_says_its_schema_kind_commit_and_file_hashes(stored):
         (lambda text: text.replace('"model":"net"', '"model":"NET!"'), "a name is lower case"),
         (lambda text: "[" * 100_000, "no document of profiles"),
         (lambda text: '"profiles"', "no document of profiles"),
-        (lambda text: '{"schema": 1, "kind": "profiles", "profiles": []}', "profiles are in profiles and profile-diff"),
+        (lambda text: '{"schema": 1, "kind": "profiles", "profiles": []}', "profiles without a profile"),
+        (
+            lambda text: text.replace('"kind":"profiles"', '"kind":"comparison"'),
+            "profiles are in profiles and profile-diff",
+        ),
     ],
 )
 def test_what_is_no_document_of_profiles_is_refused(stored, change, message):

@@ -81,6 +81,13 @@ def test_messages_of_others_do_nothing_in_a_page_or_a_comment():
     assert "<strong>x</strong>" not in tokens
 
 
+def test_no_option_of_a_call_ends_the_block_of_code_that_shows_it():
+    run = replace(RUN, options=("--plugin", "x\n```\n**bold**"))
+    tokens = PARSER.parse(markdown.render(replace(calm(), run=run)))
+    (fence,) = [token for token in tokens if token.type == "fence"]
+    assert "**bold**" in fence.content
+
+
 def test_worst_news_first():
     names = [item.duet.variant.model for item in words.ordered(mixed())]
     assert names[:2] == ["slow", "quick"]
@@ -90,6 +97,12 @@ def test_worst_news_first():
 def test_the_headline_is_the_worst_step_then_the_worst_phase():
     assert words.headline(mixed()).text.startswith("SLOWER: 1 variant of 8; slow/eva/none: step +2.")
     assert words.headline(calm()).text == "EQUIVALENT: the steps of all 2 variants are within 1 %"
+    (single, *_) = calm().variants
+    assert words.headline(replace(calm(), variants=(single,))).text == (
+        "EQUIVALENT: the step of the one variant is within 1 %"
+    )
+    once_more = report(RUN, [duet(optimize=0.2)], Rule(), 1)
+    assert words.headline(once_more).text.endswith(", and 1 more row")
     unsure = report(RUN, [duet(noise=0.03, count=20)], Rule(), 1)
     assert words.headline(unsure).text.startswith("INCONCLUSIVE: no step is known to be slower or faster; 1 of 1")
     assert words.headline(report(RUN, [], Rule(), 1)).word == "inconclusive"
@@ -108,3 +121,13 @@ def test_the_command_to_reproduce_names_commits_and_the_working_tree():
     assert words.reproduce(calm()).startswith("stepbench compare 1111111111 . quiet/eva/none")
     committed = replace(RUN, head=replace(RUN.head, name="v2", dirty=False))
     assert words.reproduce(report(committed, [], Rule(), 1)) == "stepbench compare 1111111111 2222222222"
+
+
+def test_a_firm_verdict_without_an_interval_says_the_side_that_it_leaves():
+    for size, says in ((3.0, "more than 0 %"), (-0.7, "less than 0 %")):
+        (item,) = report(RUN, [duet(step=size, count=11)], Rule(), 1).variants
+        phase = words.row(item, "forward").verdict
+        assert phase.low is None
+        assert words.interval(phase) == says
+    (unsure,) = report(RUN, [duet(step=3.0, count=5)], Rule(), 1).variants
+    assert words.interval(unsure.step.verdict) == "unbounded"
