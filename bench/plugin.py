@@ -27,12 +27,14 @@ class Workload:
 
     `loss(outputs, targets)` gives a scalar tensor. `sample(batch, generator)` gives the inputs and targets of one
     step on the host; without it the step takes its batches from the image set chosen by `--data`
-    (inputs: float32 of shape [batch, 3, 32, 32]; targets: int64 of shape [batch]).
+    (inputs: float32 of shape [batch, 3, 32, 32]; targets: int64 of shape [batch]). It trains with batches of
+    `smallest_batch` or more: some normalizations have nothing to normalize over with one.
     """
 
     module: torch.nn.Module
     loss: Callable[[Any, Any], torch.Tensor]
     sample: Sampler | None = None
+    smallest_batch: int = 1
 
 
 @dataclass(frozen=True)

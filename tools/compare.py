@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 
 from bench.analyze import comparison as analysis
-from bench.analyze.verdict import Rule
 from bench.data.variant import Variant
 from bench.errors import InvalidRepository, NothingMeasured, StepbenchError
 from bench.plugin import Registry
@@ -19,7 +18,7 @@ from bench.report.comparison import document, html, markdown, terminal
 from bench.run import snapshot
 from bench.run.select import select
 
-from . import comparing, output, versions
+from . import comparing, output, rule, versions
 from .catalog import DEFAULT as DEFAULT_CATALOG
 from .catalog import choose
 
@@ -56,9 +55,7 @@ NOT_REPEATED = frozenset({"json", "markdown", "html", "conclusive", "set_name", 
     show_default=True,
     help="Both versions in one process, or a process for each; auto takes one wherever that is valid.",
 )
-@click.option("--threshold", type=float, default=0.005, show_default=True, help="Smallest change worth a verdict.")
-@click.option("--margin", type=float, default=0.01, show_default=True, help="Largest change that counts as none.")
-@click.option("--alpha", type=float, default=0.01, show_default=True, help="Risk that any verdict is wrong.")
+@rule.options
 @click.option("--conclusive", is_flag=True, help="Exit with 5 where a step is inconclusive.")
 @click.option("--json", metavar="PATH", help="Write verdicts and raw samples as a document with a schema version.")
 @click.option("--markdown", metavar="PATH", help="Write the report for a pull request.")
@@ -90,7 +87,7 @@ def command(
       4 nothing was measured  5 a step is inconclusive and --conclusive was given
     """
     output.check(given)
-    rule = Rule(threshold=given["threshold"], margin=given["margin"], alpha=given["alpha"])
+    judged_by = rule.chosen(given)
     folder = snapshot.top_level(Path(repo))
     doubtful = None
     if head not in {None, versions.WORKING_TREE} and not snapshot.is_commit(folder, str(head)):
@@ -103,7 +100,7 @@ def command(
         folder,
         sides,
         lambda registry: _selected(registry, folder, given, selection, doubtful),
-        rule,
+        judged_by,
         given,
         options=_options(),
     )

@@ -51,6 +51,7 @@ class ProfileWorker:
         self.host, self.shared = host, shared
         self.order = random.Random(f"{host.settings.seed} {host.settings.worker}")  # noqa: S311 - no secret
         self.built: Built | None = None
+        self.operators = fingerprint.operators()
 
     def answer(self, job: ProfileRequest) -> ProfileAnswer:
         """Does a job; what goes wrong in it becomes part of the answer."""
@@ -77,7 +78,7 @@ class ProfileWorker:
     def _lines(self, job: ProfileRequest) -> ProfileAnswer:
         before = fingerprint.fingerprint()
         taken = take(self.host, job.subjects, job.steps, self.order)
-        changed = fingerprint.changes(before, fingerprint.fingerprint())
+        changed = fingerprint.changes(before, fingerprint.fingerprint()) + fingerprint.registered(self.operators)
         if changed and len(self.host.sides) > 1:
             return ProfileAnswer(apart=f"the specimen changes what both versions share: {', '.join(changed[:3])}")
         return ProfileAnswer(

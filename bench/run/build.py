@@ -122,6 +122,9 @@ def build(registry: Registry, variant: Variant, *, data: Sampler, seed: int) -> 
         raise PluginFailed(
             f"model {variant.model!r} ({origin}) returned {type(workload).__name__}; return a bench.Workload"
         )
+    if variant.optimizer != NONE and variant.batch < workload.smallest_batch:
+        least = workload.smallest_batch
+        raise InvalidVariant(f"batch={variant.batch}: {variant.model} trains from {least} on; give --batch {least}")
     sample = workload.sample or data
     generator = torch.Generator().manual_seed(seed)
     batches = tuple(

@@ -10,12 +10,13 @@ from bench.run.git import git
 
 
 def history(repo: Path, reference: str = "HEAD") -> dict[str, int]:
-    """Returns the commits that led to one, oldest first, each with its time in seconds since 1970.
+    """Returns the commits that led to one along first parents, oldest first, with their times in seconds since 1970.
 
-    No commit stands before one that it builds on. Raises InvalidRepository for what is no commit.
+    Each builds on the one before it; commits that a merge brought in are not among them. Raises InvalidRepository for
+    what is no commit.
     """
     commit = snapshot.resolve(repo, reference)
-    answered = git(repo, "log", "--topo-order", "--reverse", "--format=%H %ct", commit)
+    answered = git(repo, "log", "--first-parent", "--reverse", "--format=%H %ct", commit)
     if not answered.fine:
         raise InvalidRepository(f"{repo}: {answered.error or 'git log failed'}")
     pairs = (line.split() for line in answered.output.splitlines())
@@ -34,6 +35,13 @@ def between(repo: Path, good: str, bad: str) -> list[str]:
         if found and (along == "--ancestry-path" or _parent(repo, found[0]) == good):
             return found
     return []
+
+
+def had(repo: Path, reference: str, path: Path) -> bool:
+    """Says whether a path is, or was, in a commit that led to one."""
+    commit = snapshot.resolve(repo, reference)
+    answered = git(repo, "log", "-1", "--format=%H", commit, "--", str(path))
+    return answered.fine and bool(answered.output)
 
 
 def subject(repo: Path, commit: str) -> str:

@@ -117,10 +117,10 @@ class Comparison(Workers):
         if missing:
             return Duet(variant=variant, status="new" if missing == ["base"] else "gone")
         begun = now()
-        duet = self._counted(variant)
+        duet, leak = self._counted(variant)
         if duet.status == "failed":
             return duet
-        because = self.because or ("compiling takes longer than a replicate" if variant.compiled else None)
+        because = self.because or leak or ("compiling takes longer than a replicate" if variant.compiled else None)
         if because is None:
             duet, because = self._in_one_process(duet, decided, progress)
         if because is not None and duet.status != "failed":
@@ -134,32 +134,45 @@ class Comparison(Workers):
             for axis in PART_AXES
         )
 
-    def _counted(self, variant: Variant) -> Duet:
+    def _counted(self, variant: Variant) -> tuple[Duet, str | None]:
+        """Returns what both sides count, and why they cannot do it in one process where they could not."""
         duet = Duet(variant=variant, status="compared")
         counters: dict[SideName, Counters] = {}
-        # Counting times nothing: where there are two workers, the two sides do it at the same time.
-        hosts = dict(zip(SIDES, (self._workers * 2)[: len(SIDES)], strict=True))
-        with ThreadPoolExecutor(min(len(hosts), len(self._workers))) as threads:
-            asked = {
-                side: threads.submit(self._ask, host, DuetRequest(do="count", variant=variant, side=side))
-                for side, host in hosts.items()
-            }
-            found = {side: answer.result() for side, answer in asked.items()}
+        found = self._counts(variant, self._workers)
+        leak = next((answer.leak for answer in found.values() if answer.leak), None)
+        if leak is not None and self.plan.isolation == "auto":
+            alone = [self.start((version,)) for version in (self.plan.base, self.plan.head)]
+            self._greet(alone)
+            found = self._counts(variant, alone)
+            for worker in alone:
+                worker.stop()
         caveats = []
         for side, answer in found.items():
             if answer.exact is None:
-                return replace(duet, status="failed", failure=f"{side}: {answer.usage or answer.failure}")
+                wrong = answer.usage or answer.failure or f"--isolation module: {answer.leak}"
+                return replace(duet, status="failed", failure=f"{side}: {wrong}"), None
             counters[side] = answer.exact.counters
             caveats += [replace(caveat, message=f"{side}: {caveat.message}") for caveat in answer.exact.caveats]
         exact = found["head"].exact
         assert exact is not None
-        return replace(
+        counted = replace(
             duet,
             phases=exact.phases,
             counters=counters,
             sources={side: answer.exact.sources for side, answer in found.items() if answer.exact},
             caveats=tuple(caveats),
         )
+        return counted, leak
+
+    def _counts(self, variant: Variant, workers: Sequence[WorkerProcess[DuetAnswer]]) -> dict[SideName, DuetAnswer]:
+        # Counting times nothing: where there are two workers, the two sides do it at the same time.
+        hosts = dict(zip(SIDES, [*workers, *workers][: len(SIDES)], strict=True))
+        with ThreadPoolExecutor(min(len(hosts), len(workers))) as threads:
+            asked = {
+                side: threads.submit(self._ask, host, DuetRequest(do="count", variant=variant, side=side))
+                for side, host in hosts.items()
+            }
+            return {side: answer.result() for side, answer in asked.items()}
 
     def _in_one_process(self, duet: Duet, decided: Decided, progress: Progress) -> tuple[Duet, str | None]:
         begun = now()
@@ -204,6 +217,8 @@ class Comparison(Workers):
         try:
             return worker.ask(request)
         except WorkerLost as lost:
+            if worker not in self._workers:
+                return DuetAnswer(failure=str(lost))
             versions = (self.plan.base, self.plan.head)
             again = self.start(versions if self.because is None else (versions[self._workers.index(worker)],))
             self._workers[self._workers.index(worker)] = again

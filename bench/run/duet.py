@@ -37,6 +37,11 @@ BALLAST_BLOCKS, BALLAST_BYTES = 8, 1 << 20
 class LeakFound(Exception):
     """The two versions are not separate in this process: what they share, and so could change for each other."""
 
+    @classmethod
+    def of(cls, changed: Sequence[str]) -> LeakFound:
+        """Names what the specimen changed."""
+        return cls(f"the specimen changes what both versions share: {', '.join(changed[:3])}")
+
 
 class Duet:
     """Builds and times variants of the sides in this process."""
@@ -50,7 +55,10 @@ class Duet:
         # Which side is being imported, built or warmed up: what is raised then is that side's fault.
         self.building: SideName | None = None
         self.order = random.Random(f"{seed} {worker}")  # noqa: S311 - an order of steps is no secret
+        # Those of a process without specimens: what these registered in an earlier job is theirs too.
+        self.operators = fingerprint.operators()
         self._samplers: dict[SideName, Sampler] = {}
+        self._registries: dict[SideName, Registry] = {}
 
     def replicate(self, variant: Variant, index: int, *, head_first: bool, begun: float) -> DuetReplicate:
         """Imports, builds, warms up and times both sides; raises LeakFound where they are not separate."""
@@ -84,9 +92,9 @@ class Duet:
         for player in players:
             with self.isolation.inside(player.side):
                 close(player.step)
-        changed = fingerprint.changes(before, fingerprint.fingerprint())
+        changed = fingerprint.changes(before, fingerprint.fingerprint()) + fingerprint.registered(self.operators)
         if changed:
-            raise LeakFound(f"the specimen changes what both versions share: {', '.join(changed[:3])}")
+            raise LeakFound.of(changed)
         del ballast
         return DuetReplicate(
             worker=self.worker,
@@ -100,11 +108,17 @@ class Duet:
         )
 
     def registry(self, side: Side) -> Registry:
-        """Imports a side anew and returns what it registers."""
+        """Imports a side anew and returns what it registers; once, where it has the process for itself."""
         self.building = side.name
+        if side.name in self._registries:
+            return self._registries[side.name]
         side.forget()
         with self.isolation.inside(side):
-            return side.load()
+            registry = side.load()
+        if len(self.isolation.sides) == 1:
+            # Its replicates are processes, and what it registers with torch a process takes only once.
+            self._registries[side.name] = registry
+        return registry
 
     def sampler(self, side: Side, registry: Registry) -> Sampler:
         """Returns a side's data source, which is opened when it is first drawn from, and once for all replicates.

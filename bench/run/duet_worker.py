@@ -16,6 +16,7 @@ from bench.data.duet import SideName
 from bench.data.variant import Variant
 from bench.errors import PluginFailed, StepbenchError
 from bench.plugin import KINDS
+from bench.run import fingerprint
 from bench.run.build import Step, close
 from bench.run.clock import clock_for, now
 from bench.run.duet import Duet, LeakFound, warm_up
@@ -57,13 +58,18 @@ class DuetWorker:
         except LeakFound as leak:
             return DuetAnswer(leak=str(leak))
         except PluginFailed as error:
-            return DuetAnswer(failure=str(error), side=self.duet.building or job.side)
+            return self._registered_twice() or DuetAnswer(failure=str(error), side=self.duet.building or job.side)
         except StepbenchError as error:
             return DuetAnswer(usage=str(error), side=self.duet.building or job.side)
         except Exception as error:  # noqa: BLE001 - a specimen may raise anything, and only its own row is lost
-            return DuetAnswer(failure=describe(error), side=self.duet.building or job.side)
+            return self._registered_twice() or DuetAnswer(failure=describe(error), side=self.duet.building or job.side)
         finally:
             self.isolation.switch(None)
+
+    def _registered_twice(self) -> DuetAnswer | None:
+        """Says that versions cannot share this process, where one raised since it registers operators again."""
+        new = fingerprint.registered(self.duet.operators)
+        return DuetAnswer(leak=str(LeakFound.of(new))) if new and len(self.sides) > 1 else None
 
     def _do(self, job: DuetRequest) -> DuetAnswer:
         if job.do == "hello":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,25 +29,51 @@ _NAMESPACES: tuple[tuple[str, Any], ...] = (
 # Set while a module is first used, by torch itself.
 _TORCH_SETS_ITSELF = frozenset({"__warningregistry__", "__annotations__", "__annotations_cache__", "__doc__"})
 
+_PACKAGES = Path(torch.__file__).parents[1]
+
 Fingerprint = dict[str, Any]
 
 
 def fingerprint() -> Fingerprint:
-    """Returns what is global: settings by value, functions and classes of torch by identity, operators by name."""
+    """Returns what is global: settings by value, functions and classes of torch by identity."""
     found: Fingerprint = {f"setting {name}": value for name, value in _settings().items()}
     for place, namespace in _NAMESPACES:
         for name, value in vars(namespace).items():
             if name not in _TORCH_SETS_ITSELF and callable(value):
                 found[f"patched {place}.{name}"] = id(value)
-    for operator in torch._C._dispatch_get_all_op_names():  # noqa: SLF001 - torch has no public list
-        found[f"operator {operator}"] = True
     return found
 
 
 def changes(before: Fingerprint, after: Fingerprint) -> list[str]:
     """Returns what differs; a name that torch added to itself while it was first used is no change."""
-    found = [name for name, value in before.items() if after.get(name) != value]
-    return found + [name for name in after if name not in before and name.startswith("operator ")]
+    return [name for name, value in before.items() if after.get(name) != value]
+
+
+def operators() -> frozenset[str]:
+    """Returns the names of all operators that torch's dispatcher knows."""
+    return frozenset(torch._C._dispatch_get_all_op_names())  # noqa: SLF001 - torch has no public list
+
+
+def registered(since: frozenset[str]) -> list[str]:
+    """Returns the operators that were registered since, and not by an installed package when it was first used.
+
+    A process takes each of them once: a second version raises, or takes the place of the first.
+    """
+    known = {name.partition("::")[0] for name in since}
+    return [f"operator {name}" for name in sorted(operators() - since) if not _is_installed(name, known)]
+
+
+def _is_installed(operator: str, known: AbstractSet[str]) -> bool:
+    """Says whether an operator is of a package; `known` are the namespaces that there were before."""
+    said = torch._C._dispatch_dump(operator)  # noqa: SLF001 - nothing else says where an operator is from
+    found = re.search(r"registered at (.*?):\d+", said)
+    # What is compiled names a file of whoever built it.
+    place = Path(found[1]) if found else None
+    if place is None or not place.exists():
+        return True
+    # Whoever uses torch.library.custom_op: that is where it registers, and so does torch itself.
+    own = place.name != "custom_ops.py" or operator.partition("::")[0] in known
+    return place.is_relative_to(_PACKAGES) and own
 
 
 def _settings() -> dict[str, Any]:

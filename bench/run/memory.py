@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,13 +30,18 @@ def peak_bytes(step: Step, index: int = 0) -> int:
         step.run(index)
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    return host_peak(lambda: step.run(index))
+
+
+def host_peak(call: Callable[[], object]) -> int:
+    """Returns the highest number of bytes of host memory that what a call allocates holds at once."""
     profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
-    # What the collector frees inside of the step was not the step's.
+    # What the collector frees inside of the call was not the call's.
     with quiet_collector():
         with _unheard():
             profile.start()
         try:
-            step.run(index)
+            call()
         finally:
             with _unheard():
                 profile.stop()

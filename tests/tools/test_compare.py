@@ -53,6 +53,15 @@ class Descent(torch.optim.SGD):
                 for parameter in group["params"]:
                     parameter.sub_(parameter.grad, alpha=group["lr"] / {rounds})
 """
+# A second import of it raises.
+OPERATOR = """
+import torch
+
+LIBRARY = torch.library.Library("toys", "DEF")
+LIBRARY.define("same(Tensor x) -> Tensor")
+LIBRARY.impl("same", lambda x: x.clone(), "CPU")
+same = torch.ops.toys.same
+"""
 QUICK = ("--budget", "60", "--workers", "2")
 
 
@@ -190,11 +199,14 @@ def test_a_src_layout_and_a_plugin_file_of_the_repository(repository, compared):
     ("setup", "reason"),
     [
         ("torch.set_float32_matmul_precision('high')", "setting float32 matmul precision"),
-        ("torch.nn.functional.gelu = lambda x: x", "patched torch.nn.functional.gelu"),
+        pytest.param(
+            "torch.nn.functional.gelu = lambda x: x", "patched torch.nn.functional.gelu", marks=pytest.mark.slow
+        ),
+        ("from toys.own import same; same(torch.ones(1))", "operator toys::same"),
     ],
 )
 def test_versions_that_share_what_they_change_get_a_process_each(repository, compared, setup, reason):
-    repo = repository(toys())
+    repo = repository(toys() | {"toys/own.py": OPERATOR})
     base = repo.commit()
     repo.write(toys(setup=setup))
     code, out, _, document = compared(repo, base, ".", "net/descent", "--budget", "1")
@@ -208,6 +220,7 @@ def test_versions_that_share_what_they_change_get_a_process_each(repository, com
     assert reason in document["variants"][0]["failure"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setup", "at_once"),
     [

@@ -5,6 +5,7 @@ import torch
 
 from bench.data.variant import Variant
 from bench.errors import InvalidData, InvalidVariant, PluginFailed, UnknownName
+from bench.plugin import Workload
 from bench.run.build import BATCHES, build, close, open_data
 
 
@@ -69,6 +70,18 @@ def test_a_model_that_returns_no_workload_is_named(registry):
     registry.model("bare")(lambda _device, _dtype, _seed: torch.nn.Linear(1, 1))
     with pytest.raises(PluginFailed, match=r"'bare'.*returned Linear"):
         make(registry, "bare/descent/none")
+
+
+def test_a_batch_that_a_model_cannot_train_with_says_which_it_can(registry):
+    def even(_device, _dtype, _seed):
+        loss = torch.nn.functional.mse_loss
+        return Workload(torch.nn.BatchNorm1d(2), loss, lambda n, _: (torch.ones(n, 2),) * 2, smallest_batch=2)
+
+    registry.model("even")(even)
+    with pytest.raises(InvalidVariant, match=r"^batch=1: even trains from 2 on; give --batch 2$"):
+        make(registry, "even/descent/none")
+    assert make(registry, "even/descent/none@batch=2").phases[-1] == "optimize"
+    assert make(registry, "even/none/none").phases == ("forward",)
 
 
 def test_closing_a_step_closes_an_optimizer_that_can_be_closed(registry):

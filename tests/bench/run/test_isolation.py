@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 import textwrap
 
@@ -139,8 +140,8 @@ def test_objects_that_run_the_other_sides_code_are_found(sides):
 
 
 def test_changed_settings_functions_and_operators_are_found(monkeypatch):
-    before = fingerprint.fingerprint()
-    assert fingerprint.changes(before, fingerprint.fingerprint()) == []
+    before, known = fingerprint.fingerprint(), fingerprint.operators()
+    assert fingerprint.changes(before, fingerprint.fingerprint()) == fingerprint.registered(known) == []
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, x: x)
@@ -148,8 +149,18 @@ def test_changed_settings_functions_and_operators_are_found(monkeypatch):
     library.define("nothing(Tensor x) -> Tensor")
     try:
         assert set(fingerprint.changes(before, fingerprint.fingerprint())) == {
-            "setting float32 matmul precision", "patched torch.nn.Linear.forward", "operator stepbench_test::nothing",
+            "setting float32 matmul precision", "patched torch.nn.Linear.forward",
         }  # fmt: skip
+        assert fingerprint.registered(known) == ["operator stepbench_test::nothing"]
     finally:
         library._destroy()
         torch.set_float32_matmul_precision(precision)
+
+
+def test_operators_that_installed_packages_register_when_they_are_first_used_are_no_change():
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
+    named = {name for name in fingerprint.operators() if name.startswith(("quantized_decomposed::", "aten::add"))}
+    assert len(named) > 1
+    since = fingerprint.operators() - named
+    torch.library.custom_op("stepbench_test::same", lambda x: x.clone(), mutates_args=(), schema="(Tensor x) -> Tensor")
+    assert fingerprint.registered(since) == ["operator stepbench_test::same"]

@@ -81,7 +81,7 @@ def test_a_file_that_is_not_there_is_an_error():
 
 
 def test_a_taken_name_names_both_places(plugin):
-    with pytest.raises(DuplicateName, match=r"model 'resnet20' is registered twice: .*plugin.py:\d+ and .*mine.py:3"):
+    with pytest.raises(DuplicateName, match=r"model 'resnet20' is registered twice: .*models.py:\d+ and .*mine.py:3"):
         load([plugin(MODEL.format(name="resnet20"))])
 
 
