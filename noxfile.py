@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
@@ -51,14 +52,17 @@ def report(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, or those given after --: nox -s tests -- tests/lowbit -k eva."""
     install(session, "tests")
-    # A process a core for the whole of them. The suites' plugin would warn of that; its own tests start it themselves.
-    split = () if session.posargs else ("-n", "auto", "-p", "no:benchmark", "-m", "not slow")
-    session.run("pytest", *split, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    # A process a core for the whole of them, and one more, since many wait for processes of their own. The suites'
+    # plugin would warn of that; its own tests start it themselves.
+    count = str((os.cpu_count() or 1) + 1)
+    # One at a time to each, or one of them would get all of the long ones, which come first.
+    whole = ("-n", count, "--maxschedchunk", "1", "-p", "no:benchmark", "-m", "not slow", "--durations", "15")
+    session.run("pytest", *(session.posargs or whole), env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests that compile, build environments or profile, a minute or more each file."""
+    """Run the tests that take longest: they compile, build environments, profile, or train in fp64."""
     install(session, "tests")
     session.run("pytest", "-m", "slow", "-p", "no:benchmark", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
@@ -137,11 +141,12 @@ def eva(session: nox.Session) -> None:
             here = {"PYTHONPATH": str(Path.cwd())}
             session.run("stepbench", "measure", *variants, "--batch", batch, *how, *session.posargs, env=here)
     session.run("python", "-m", "tests.studies.eva_floor")
+    session.run("python", "-m", "tests.studies.eva_memory")
 
 
 @nox.session
 def detectors(session: nox.Session) -> None:
-    """Ask detectors of steps about series of a known kind; -- --store appends, -- --summary shows what is stored."""
+    """Ask detectors of steps about known series: -- --store appends, --resume skips what is there, --summary shows."""
     install(session, "suites")
     session.run("python", "-m", "tests.studies.detectors", *session.posargs)
 

@@ -30,6 +30,7 @@ def test_trials_are_stored_and_counted(repository, stepbench, monkeypatch, effec
     assert ("False alarms in any row" in out) is (effect == 0)
 
 
+@pytest.mark.slow
 def test_two_trials_at_a_time_are_each_others_busy_neighbour(repository, stepbench, monkeypatch):
     repo = repository(toys())
     repo.commit()
