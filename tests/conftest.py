@@ -12,6 +12,15 @@ settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
 
+# What runs whole commands takes longest. Begun first, none of it is left to one process at the end.
+LONGEST = ("tests/tools", "tests/suites", "tests/browser")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests first that take longest, and leaves the others in their order."""
+    items.sort(key=lambda item: not str(item.path.relative_to(item.config.rootpath)).startswith(LONGEST))
+
+
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """Makes git repositories of files; copies of their versions go to a cache of the test's own."""

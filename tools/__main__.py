@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from bench.errors import StepbenchError
+from bench.report.plain import one_line
 
 from .lazy import LazyGroup
 
@@ -65,10 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help_.show()
         return help_.exit_code
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
+        more = ""
+        if isinstance(error, click.MissingParameter) and error.ctx is not None:
+            more = f" `{error.ctx.command_path} --help` has examples."
+        click.echo(f"error: {error.format_message()}{more}", err=True)
         return 2
     except StepbenchError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {one_line(str(error))}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

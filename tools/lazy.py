@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from bench.errors import UnknownName
+
 
 class LazyGroup(click.Group):
     """Imports a command when it is asked for, so that `--help` costs nothing.
@@ -27,6 +29,14 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f".{self.modules.get(cmd_name, cmd_name)}", __package__)
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that arguments begin with; raises UnknownName, with the nearest ones, for none of them."""
+        if args and args[0] not in self.listed and not args[0].startswith("-"):
+            raise UnknownName("command", args[0], self.listed)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Writes the list of commands."""

@@ -35,10 +35,13 @@ def show(found: Found, about: str) -> None:
     console.print(heading(performances[0]), style="dim", markup=False)
     if len(performances) == 2:
         left, right = performances
-        console.print(_table(beside.COLUMNS, beside.rows(beside.pairs(left, right)), console))
+        console.print(_table(beside.COLUMNS, beside.rows(beside.pairs(left, right)), console)[1])
         console.print(beside.legend(left, right), style="dim", markup=False)
     else:
-        console.print(_table(cells.columns(performances[0]), cells.rows(performances[0]), console))
+        columns = cells.columns(performances[0])
+        kept, table = _table(columns, cells.rows(performances[0]), console)
+        console.print(table)
+        console.print(cells.legend([columns[index] for index in kept]), style="dim", markup=False)
     for each in performances:
         console.print(f"\n{each.name}", style="bold", markup=False)
         for name, text in summary(each):
@@ -66,8 +69,8 @@ def page(found: Found, about: str = "") -> str:
     return pages.render([each for each, _ in found], graphs, about)
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], console: Console) -> Table:
-    """Returns a table of the columns for which there is room."""
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], console: Console) -> tuple[list[int], Table]:
+    """Returns which columns there is room for, and their table."""
     kept = list(range(len(columns)))
     while True:
         table = Table(box=None, pad_edge=False, padding=(0, 1))
@@ -81,5 +84,5 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], console: C
         spared = max(kept, key=lambda index: columns[index].spare)
         fits = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum <= console.width
         if fits or not columns[spared].spare:
-            return table
+            return kept, table
         kept.remove(spared)

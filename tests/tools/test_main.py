@@ -47,7 +47,8 @@ def test_no_command_shows_the_help_and_is_wrong_usage(stepbench):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["mesure"], "No such command 'mesure'"),
+        (["mesure"], "unknown command 'mesure', did you mean 'measure'?"),
+        (["perf"], "Missing argument 'VARIANT [VARIANT]'. `stepbench perf --help` has examples."),
         (["measure", "--bach", "1"], "No such option"),
         (["measure", "--batch", "many"], "'many' is not a valid integer"),
     ],

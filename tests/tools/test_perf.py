@@ -30,6 +30,7 @@ def test_a_model_of_a_users_file_has_its_layers_and_its_figures(stepbench, tmp_p
     assert "Linear" in out
     assert "FPS" in out
     assert "1 thread; torch" in out
+    assert "by: what sets the bound" in out
     run = json.loads(files[0].read_text())["runs"][0]
     assert run["variant"] == "mlp/none/none@batch=8"
     assert run["summary"]["operations"] == 2 * 8 * 3072 * 10
