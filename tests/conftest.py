@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.repositories import Repository
@@ -19,6 +20,12 @@ LONGEST = ("tests/tools", "tests/suites", "tests/browser")
 def pytest_collection_modifyitems(items):
     """Puts the tests first that take longest, and leaves the others in their order."""
     items.sort(key=lambda item: not str(item.path.relative_to(item.config.rootpath)).startswith(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Lets a test that draws without a generator of its own draw the same in every run and order."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -11,7 +11,13 @@ from lowbit.quantization.f8net_stream import Stream
 from lowbit.quantization.fixed_point import fraction_length_by_formula
 from lowbit.quantization.stage import Stage, enter
 
-DRAW = torch.Generator().manual_seed(0)
+DRAW = torch.Generator()
+
+
+@pytest.fixture(autouse=True)
+def _drawn_anew():
+    """Lets no test's numbers hang on the tests that the process ran before it."""
+    DRAW.manual_seed(0)
 
 
 def conv(**options):
