@@ -127,7 +127,7 @@ _FREE: dict[Category, frozenset[str]] = {
         {"aten::max_pool2d_with_indices", "aten::max_pool3d_with_indices", "aten::max_pool2d", "aten::avg_pool2d",
          "aten::avg_pool3d", "aten::_adaptive_avg_pool2d", "aten::_adaptive_avg_pool3d", "aten::adaptive_max_pool2d",
          "aten::adaptive_max_pool3d", "aten::quantized_max_pool1d", "aten::quantized_max_pool2d",
-         "aten::quantized_max_pool3d", "aten::mkldnn_max_pool2d", "lowbit::max_pool2d"}),
+         "aten::quantized_max_pool3d", "aten::mkldnn_max_pool2d"}),
     "norm": frozenset(
         {"aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::_native_batch_norm_legit_no_training",
          "aten::cudnn_batch_norm", "aten::_batch_norm_no_update", "aten::_batch_norm_with_update",
@@ -151,6 +151,5 @@ _FREE: dict[Category, frozenset[str]] = {
          "aten::zero", "aten::_local_scalar_dense", "aten::lift_fresh", "aten::lift_fresh_copy", "aten::resolve_conj",
          "aten::new_zeros", "aten::new_ones", "aten::new_full", "aten::new_empty", "aten::_unsafe_view",
          "aten::split_with_sizes", "aten::expand_copy", "aten::empty_strided", "aten::_assert_async",
-         "aten::int_repr", "aten::_assert_tensor_metadata", "aten::repeat_interleave", "quantized::cat",
-         "lowbit::pad"}),
+         "aten::int_repr", "aten::_assert_tensor_metadata", "aten::repeat_interleave", "quantized::cat"}),
 }  # fmt: skip

@@ -5,8 +5,10 @@ that convolutions want. A max pool of torch 2.13 goes one value at a time where 
 holds, zero padding goes over float in FX and loses the memory format in eager mode, and an average of single values is
 computed as any other.
 
-Both are operations of torch's dispatcher, `lowbit::max_pool2d` and `lowbit::pad`: who looks on there sees one each.
-What torch.jit traces has torch's own in their place: its file is loaded where nobody knows these.
+Where a dispatch mode looks on, to count operations or to draw them, torch's own do it: they give the same codes, and are
+one operation each by a name that everybody knows. So it is in what torch.jit traces, whose file is loaded where nobody
+knows these. They are no operators of torch's dispatcher, which takes each name once in a process: two versions of this
+file have to live in one.
 """
 
 from __future__ import annotations
@@ -22,9 +24,6 @@ from torch.nn import functional
 # From here on torch's kernel fills its vectors with channels: measured, 17 times faster at 32 than at 16.
 VECTOR = 32
 _PICTURES = 4
-_LIBRARY = torch.library.Library("lowbit", "DEF")
-_LIBRARY.define("max_pool2d(Tensor values, int height, int width) -> Tensor")
-_LIBRARY.define("pad(Tensor values, int[] before, int[] after) -> Tensor")
 
 
 class MaxPool2d(nn.MaxPool2d):
@@ -42,7 +41,7 @@ class MaxPool2d(nn.MaxPool2d):
         # What is too small for the window is refused there.
         if values.shape[2] < height or values.shape[3] < width:
             return super().forward(values)
-        return torch.ops.lowbit.max_pool2d(values, height, width)
+        return _max_pool2d(values, height, width)
 
 
 class AdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
@@ -61,7 +60,7 @@ def pad(values: torch.Tensor, pads: Sequence[int], mode: str = "constant", value
     if not _has_codes(values) or mode != "constant" or value or min(sides) < 0:
         return functional.pad(values, list(pads), mode, value)
     # `pads` begins with the last dimension.
-    return torch.ops.lowbit.pad(values, sides[-2::-2], sides[-1::-2])  # type: ignore[no-any-return]
+    return _pad(values, sides[-2::-2], sides[-1::-2])
 
 
 def lower(converted: fx.GraphModule) -> fx.GraphModule:
@@ -91,7 +90,6 @@ def lower(converted: fx.GraphModule) -> fx.GraphModule:
     return converted
 
 
-@torch.library.impl(_LIBRARY, "max_pool2d", "QuantizedCPU")
 def _max_pool2d(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
     rows, columns = values.shape[2] - height + 1, values.shape[3] - width + 1
     found = _empty(values, (*values.shape[:2], rows, columns))
@@ -103,7 +101,6 @@ def _max_pool2d(values: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return found
 
 
-@torch.library.impl(_LIBRARY, "pad", "QuantizedCPU")
 def _pad(values: torch.Tensor, before: Sequence[int], after: Sequence[int]) -> torch.Tensor:
     around = list(zip(before, values.shape, after, strict=True))
     found = _empty(values, [sum(part) for part in around])
@@ -125,7 +122,8 @@ def _keep_codes(node: fx.Node) -> None:
 
 
 def _has_codes(values: torch.Tensor) -> bool:
-    if torch._C._is_tracing():  # noqa: SLF001 - the public one has no type
+    # The public ones have no type, or make a list of all modes.
+    if torch._C._is_tracing() or torch._C._len_torch_dispatch_stack():  # noqa: SLF001
         return False
     return values.is_quantized and values.dtype == torch.quint8 and values.dim() == _PICTURES
 

@@ -7,12 +7,25 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lowbit.models.resnet20 import ResNet20
 from lowbit.quantization import codes, eager, fx
 from lowbit.quantization.flow import calibrate, deployed
 from lowbit.quantization.torch_ao import quiet
 from tests.lowbit.quantization.small import batches
+
+
+class Names(TorchDispatchMode):
+    """Takes down which operations reach torch's dispatcher."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 def quantized(*shape, channels_last=True, zero_point=3):
@@ -117,5 +130,13 @@ def test_what_is_traced_needs_torch_alone():
     calibrate(flow, prepared, batches(1))
     found = deployed(flow, prepared).module
     traced = torch.jit.trace(found, batches(1)[0], check_trace=False)
-    assert "lowbit::" not in str(traced.inlined_graph)
+    assert "aten::max_pool2d" in str(traced.inlined_graph)
     assert torch.equal(traced(batches(1)[0]), found(batches(1)[0]))
+
+
+def test_who_counts_operations_sees_those_of_torch_and_the_same_codes():
+    values, pool = quantized(2, 4, 9, 7), codes.MaxPool2d(3, stride=1)
+    with Names() as seen:
+        found = pool(codes.pad(values, (1, 1, 1, 1)))
+    same(found, pool(codes.pad(values, (1, 1, 1, 1))))
+    assert seen.names == ["constant_pad_nd", "quantized_max_pool2d"]
