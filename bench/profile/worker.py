@@ -23,6 +23,7 @@ from bench.profile.messages import Failed, ProfileAnswer, ProfileRequest, Profil
 from bench.profile.replicate import take
 from bench.run import fingerprint
 from bench.run.clock import now
+from bench.run.duet import LeakFound
 from bench.run.isolation import shared_names
 from bench.run.load import describe
 from bench.run.probe import environment
@@ -80,7 +81,7 @@ class ProfileWorker:
         taken = take(self.host, job.subjects, job.steps, self.order)
         changed = fingerprint.changes(before, fingerprint.fingerprint()) + fingerprint.registered(self.operators)
         if changed and len(self.host.sides) > 1:
-            return ProfileAnswer(apart=f"the specimen changes what both versions share: {', '.join(changed[:3])}")
+            return ProfileAnswer(apart=str(LeakFound.of(changed)))
         return ProfileAnswer(
             taken=tuple(one if isinstance(one, TakenLines) else None for one in taken),
             failed=tuple(one if isinstance(one, Failed) else None for one in taken),

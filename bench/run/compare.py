@@ -14,7 +14,7 @@ import msgspec
 
 from bench.data.duet import SIDES, Duet, DuetRun, SideName, Version
 from bench.data.environment import Environment
-from bench.data.measurement import Counters
+from bench.data.measurement import Caveat, Counters
 from bench.data.protocol import Protocol
 from bench.data.variant import PART_AXES, Variant
 from bench.errors import InvalidOption, StepbenchError, WorkerLost
@@ -58,13 +58,13 @@ class Comparison(Workers):
             self.because = "asked for"
         self._workers: list[WorkerProcess[DuetAnswer]] = []
         self._next = 0
+        self._tainted = False
         self.names: Names = {}
         self.environment: Environment | None = None
 
     def _open(self) -> None:
         if self.because is None:
-            self._workers = [self.start((self.plan.base, self.plan.head)) for _ in range(self.plan.protocol.workers)]
-            for answer in self._greet(self._workers):
+            for answer in self._shared():
                 if answer.leak and self.plan.isolation == "auto":
                     self.because = answer.leak
                 elif answer.leak:
@@ -72,6 +72,14 @@ class Comparison(Workers):
         if self.because is not None:
             self._workers = [self.start((version,)) for version in (self.plan.base, self.plan.head)]
             self._greet(self._workers)
+
+    def _shared(self) -> list[DuetAnswer]:
+        """Starts the workers that hold both versions each."""
+        for worker in self._workers:
+            worker.stop()
+        self._tainted = False
+        self._workers = [self.start((self.plan.base, self.plan.head)) for _ in range(self.plan.protocol.workers)]
+        return self._greet(self._workers)
 
     def _greet(self, workers: Sequence[WorkerProcess[DuetAnswer]]) -> list[DuetAnswer]:
         for worker in workers:
@@ -117,6 +125,9 @@ class Comparison(Workers):
         if missing:
             return Duet(variant=variant, status="new" if missing == ["base"] else "gone")
         begun = now()
+        if self._tainted:
+            # What one variant changed there, every later one would be held to have changed.
+            self._shared()
         duet, leak = self._counted(variant)
         if duet.status == "failed":
             return duet
@@ -140,19 +151,18 @@ class Comparison(Workers):
         counters: dict[SideName, Counters] = {}
         found = self._counts(variant, self._workers)
         leak = next((answer.leak for answer in found.values() if answer.leak), None)
+        self._tainted |= leak is not None
         if leak is not None and self.plan.isolation == "auto":
             alone = [self.start((version,)) for version in (self.plan.base, self.plan.head)]
             self._greet(alone)
             found = self._counts(variant, alone)
             for worker in alone:
                 worker.stop()
-        caveats = []
         for side, answer in found.items():
             if answer.exact is None:
                 wrong = answer.usage or answer.failure or f"--isolation module: {answer.leak}"
                 return replace(duet, status="failed", failure=f"{side}: {wrong}"), None
             counters[side] = answer.exact.counters
-            caveats += [replace(caveat, message=f"{side}: {caveat.message}") for caveat in answer.exact.caveats]
         exact = found["head"].exact
         assert exact is not None
         counted = replace(
@@ -160,7 +170,7 @@ class Comparison(Workers):
             phases=exact.phases,
             counters=counters,
             sources={side: answer.exact.sources for side, answer in found.items() if answer.exact},
-            caveats=tuple(caveats),
+            caveats=_both({side: answer.exact.caveats for side, answer in found.items() if answer.exact}),
         )
         return counted, leak
 
@@ -185,6 +195,7 @@ class Comparison(Workers):
                 head_first=self.order.random() < 0.5,
             )
             answer = self._ask(self._workers[slot], request)
+            self._tainted |= answer.leak is not None
             if answer.leak and self.plan.isolation == "auto":
                 return replace(duet, replicates=()), answer.leak
             if answer.replicate is None:
@@ -223,6 +234,12 @@ class Comparison(Workers):
             again = self.start(versions if self.because is None else (versions[self._workers.index(worker)],))
             self._workers[self._workers.index(worker)] = again
             return DuetAnswer(failure=str(lost))
+
+
+def _both(caveats: dict[SideName, tuple[Caveat, ...]]) -> tuple[Caveat, ...]:
+    """Returns the sides' caveats by whom they are of; what is said of both is said once."""
+    of = {caveat: [side for side in caveats if caveat in caveats[side]] for side in caveats for caveat in caveats[side]}
+    return tuple(replace(caveat, message=f"{' and '.join(sides)}: {caveat.message}") for caveat, sides in of.items())
 
 
 def describe(comparison: Comparison) -> DuetRun:

@@ -209,8 +209,11 @@ def test_versions_that_share_what_they_change_get_a_process_each(repository, com
     repo = repository(toys() | {"toys/own.py": OPERATOR})
     base = repo.commit()
     repo.write(toys(setup=setup))
-    code, out, _, document = compared(repo, base, ".", "net/descent", "--budget", "1")
-    variant = document["variants"][0]
+    code, out, _, document = compared(repo, base, ".", "net/descent", "net/plain", "--budget", "1")
+    variant, other = document["variants"]
+    # What one changes in a process is not held against the next.
+    assert [each["variant"] for each in document["variants"]] == ["net/descent/none", "net/plain/none"]
+    assert other["isolation"] == "module"
     assert (code, variant["isolation"]) == (0, "process")
     assert reason in variant["because"]
     assert reason in " ".join(out.split())
