@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from bench.errors import InvalidRecord, NothingMeasured
-from bench.report.comparison.words import some
-from bench.report.plain import one_line
+from bench.report.plain import one_line, plural
 from bench.store import ingest
 
 MOST_LINES = 10
@@ -54,10 +53,10 @@ def command(paths: tuple[str, ...], results: str) -> int:
         again += not new
         stored += new
         records += len(found.records) * new
-    before = f"; {some(again, 'file')} {'was' if again == 1 else 'were'} read before"
-    click.echo(f"{some(records, 'record')} from {some(stored, 'file')}" + before * bool(again))
+    before = f"; {plural(again, 'file')} {'was' if again == 1 else 'were'} read before"
+    click.echo(f"{plural(records, 'record')} from {plural(stored, 'file')}" + before * bool(again))
     for reason, count in sorted(unmapped.items()):
-        click.echo(f"no record for {some(count, 'benchmark')}, {one_line(reason)}")
+        click.echo(f"no record for {plural(count, 'benchmark')}, {one_line(reason)}")
     _list(damaged)
     if damaged:
         return DAMAGED
@@ -73,4 +72,4 @@ def _list(damaged: list[str]) -> None:
     for line in damaged[:MOST_LINES]:
         click.echo(f"skipped: {one_line(line)}", err=True)
     if len(damaged) > MOST_LINES:
-        click.echo(f"skipped: {some(len(damaged) - MOST_LINES, 'more file')}", err=True)
+        click.echo(f"skipped: {plural(len(damaged) - MOST_LINES, 'more file')}", err=True)

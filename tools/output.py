@@ -17,6 +17,7 @@ from bench.analyze.table import tables
 from bench.data.record import Record
 from bench.errors import ResultsUnwritable
 from bench.report import cells, document, markdown, seed, terminal
+from bench.store.whole import write_whole
 
 FAILED, NOTHING = 3, 4
 # Options that name a file to be written.
@@ -88,7 +89,11 @@ def write_all(given: dict[str, Any], forms: Mapping[str, Callable[[Any], str | b
     """Writes the files that were asked for, each in its form."""
     for name, render in forms.items():
         if given.get(name):
-            _write(Path(given[name]), render(content))
+            written = render(content)
+            if isinstance(written, str):
+                # A text ends with a newline.
+                written = (written if written.endswith("\n") else written + "\n").encode()
+            write_whole(Path(given[name]), written)
 
 
 def exit_code(records: Sequence[Record]) -> int:
@@ -101,18 +106,3 @@ def exit_code(records: Sequence[Record]) -> int:
 
 def _markdown(made: Sequence[Table]) -> str:
     return "\n\n".join(markdown.render(table) for table in made)
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    """Replaces a file in one piece; text ends with a newline."""
-    if isinstance(content, str):
-        content = (content if content.endswith("\n") else content + "\n").encode()
-    handle, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise ResultsUnwritable(f"{path}: {error.strerror}") from error

@@ -14,7 +14,7 @@ from bench.report import cells
 from bench.report.comparison import markdown, words
 from bench.report.comparison.again import Again, again, missing
 from bench.report.markdown import escape
-from bench.report.plain import cut
+from bench.report.plain import cut, plural
 from bench.report.profile.markdown import fenced
 from bench.report.pull_request_parts import (
     LONGEST,
@@ -105,13 +105,13 @@ def _verdict(report: Report) -> str:
     statuses = [item.duet.status for item in report.variants]
     failed = statuses.count("failed")
     others = [
-        f"{words.some(statuses.count(status), 'variant')} {word}"
+        f"{plural(statuses.count(status), 'variant')} {word}"
         for status, word in (("failed", "failed"), ("new", "new"), ("gone", "gone"), ("unmeasured", "not measured"))
         if status in statuses and (status != "failed" or headline.word == "slower")
     ]
     text = "; ".join([cut(headline.text, LONGEST), *others])
     if failed and headline.word != "slower":
-        text = f"FAILED: {words.some(failed, 'variant')} of {len(statuses)}; {text}"
+        text = f"FAILED: {plural(failed, 'variant')} of {len(statuses)}; {text}"
     return f"{'🔴' if failed else markdown.SIGNS[headline.word]} {escape(text)}"
 
 
@@ -139,7 +139,7 @@ def _part(part: Part, kept: Sequence[Entry], detail: int) -> list[str]:
 def _causes(part: Part) -> list[str]:
     lines = [line for diff in part.causes[:MOST_CAUSES] for line in cause(diff, part)]
     more = len(part.causes) - MOST_CAUSES
-    return [*lines, *([f"{words.some(more, 'more profile')} not shown.", ""] if more > 0 else [])]
+    return [*lines, *([f"{plural(more, 'more profile')} not shown.", ""] if more > 0 else [])]
 
 
 def _commits(report: Report) -> str:
@@ -179,7 +179,7 @@ def _how(part: Part) -> list[str]:
     notes = part.notes.notes
     lines += [f"{number}. {escape(cut(note, LONGEST))}" for number, note in enumerate(notes[:MOST_NOTES], 1)]
     if len(notes) > MOST_NOTES:
-        lines.append(f"\n{words.some(len(notes) - MOST_NOTES, 'more note')}")
+        lines.append(f"\n{plural(len(notes) - MOST_NOTES, 'more note')}")
     return [*lines, "", "</details>", ""]
 
 

@@ -12,7 +12,7 @@ from bench.analyze.line_diff import ProfileDiff
 from bench.report.comparison import markdown, words
 from bench.report.footnotes import Footnotes, footnotes
 from bench.report.markdown import escape
-from bench.report.plain import cut
+from bench.report.plain import cut, plural
 from bench.report.profile import diff_words
 
 # In this order they stand in a report; from the last of them entries are left out first.
@@ -95,7 +95,7 @@ def cause(diff: ProfileDiff, part: Part) -> list[str]:
     told = diff_words.summary(diff)
     lines += [f"* {escape(cut(text, LONGEST))}" for text in told[:MOST_LINES]]
     if len(told) > MOST_LINES:
-        lines.append(f"* {words.some(len(told) - MOST_LINES, 'more line')} in the profile")
+        lines.append(f"* {plural(len(told) - MOST_LINES, 'more line')} in the profile")
     return [*lines, ""]
 
 
@@ -118,7 +118,7 @@ def _effect(item: ComparedVariant) -> float:
 
 def _facts(item: ComparedVariant) -> list[str]:
     facts = [cut(fact, LONGEST) for fact in words.facts(item)]
-    more = [words.some(len(facts) - MOST_FACTS, "more counter")] if len(facts) > MOST_FACTS else []
+    more = [plural(len(facts) - MOST_FACTS, "more counter")] if len(facts) > MOST_FACTS else []
     return facts[:MOST_FACTS] + more
 
 

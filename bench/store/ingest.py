@@ -17,7 +17,8 @@ from bench.store import strict
 from bench.store.adapters import asv, pytest_benchmark
 from bench.store.adapters.foreign import Ingested
 from bench.store.codec import encode
-from bench.store.jsonl import check, place, write_whole
+from bench.store.jsonl import check, place
+from bench.store.whole import write_whole
 
 # What asv keeps beside its results; they are read with these.
 COMPANIONS = frozenset({"benchmarks.json", "machine.json"})
@@ -78,9 +79,10 @@ def store(folder: Path, ingested: Ingested, there: dict[str, Path]) -> bool:
     side file stands alone. `there` is what `known` returned.
     """
     path = there.get(ingested.sha256)
-    if path is not None and _is_whole(path, ingested):
+    records = _content(path) if path is not None else b""
+    if path is not None and _is_whole(records, path, ingested):
         return False
-    if path is None or not _is_own(path, ingested):
+    if path is None or not _is_own(records, ingested):
         path = _place(folder, ingested)
     # Records come last: where they are, all is there.
     write_whole(path.with_suffix(SIDE), b"".join(_side_lines(ingested)))
@@ -90,24 +92,20 @@ def store(folder: Path, ingested: Ingested, there: dict[str, Path]) -> bool:
     return True
 
 
-def _is_whole(path: Path, ingested: Ingested) -> bool:
+def _is_whole(records: bytes, path: Path, ingested: Ingested) -> bool:
     """Says whether both files of a run are there with as many lines as they should have, all from the same file."""
     sides = _content(path.with_suffix(SIDE)).count(b"\n")
-    records = _content(path)
     return (
-        _is_own(path, ingested)
+        _is_own(records, ingested)
         and records.endswith(b"\n" if ingested.records else b"")
         and (sides, records.count(b"\n")) == (1 + len(ingested.sides), len(ingested.records))
     )
 
 
-def _is_own(path: Path, ingested: Ingested) -> bool:
-    """Says whether all whole lines of a file are records from the file at hand, as are those of one that is not there.
-
-    Its last line may have been cut off.
-    """
+def _is_own(records: bytes, ingested: Ingested) -> bool:
+    """Says whether all whole lines of a file are records from the file at hand; its last line may have been cut off."""
     mark = f'"sha256":"{ingested.sha256}"'.encode()
-    return all(mark in line for line in _content(path).split(b"\n")[:-1])
+    return all(mark in line for line in records.split(b"\n")[:-1])
 
 
 def _place(folder: Path, ingested: Ingested) -> Path:
@@ -116,7 +114,10 @@ def _place(folder: Path, ingested: Ingested) -> Path:
     environment = ingested.records[0].environment if ingested.records else ingested.environment
     for run in (ingested.run, ingested.sha256):
         path = place(folder, environment, created=ingested.created, run=run)
-        if not path.exists() or (b"\n" in _content(path) and _is_own(path, ingested)):
+        if not path.exists():
+            return path
+        records = _content(path)
+        if b"\n" in records and _is_own(records, ingested):
             return path
     raise InvalidRecord(f"{ingested.file}: {path} stands where its records belong, and has others; move that one away")
 

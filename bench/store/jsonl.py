@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -17,6 +16,7 @@ from bench.data.environment import Environment
 from bench.data.record import Record
 from bench.errors import InvalidRecord, ResultsUnwritable
 from bench.store.codec import decode, encode
+from bench.store.whole import make, sync
 
 # No file system takes names of more than 255 bytes.
 LONGEST_NAME = 100
@@ -88,17 +88,17 @@ class RecordFile:
 
     def _open(self, record: Storable) -> int:
         path = place(self._folder, record.environment, created=self._created, run=self._run)
-        _make(path.parent)
+        make(path.parent)
         self.path = path
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
-        _sync(self.path.parent)
+        sync(self.path.parent)
         return descriptor
 
 
 def check(folder: Path) -> None:
     """Makes a results folder; raises ResultsUnwritable, before anything is measured, where nothing can be stored."""
     try:
-        _make(folder)
+        make(folder)
     except OSError as error:
         message = f"--results {folder} cannot be made: {error.strerror}; choose another folder"
         raise ResultsUnwritable(message) from error
@@ -119,30 +119,6 @@ def place(folder: Path, environment: Environment, *, created: str, run: str) -> 
     return folder / (_safe(environment.host) or "host") / f"{commit}-{moment}-{run}.jsonl"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Puts a file in its place in one piece, synced; who writes the same one at the same time does no harm.
-
-    Raises ResultsUnwritable when the disk is full or the folder is gone.
-    """
-    name = None
-    try:
-        _make(path.parent)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-        raise ResultsUnwritable(
-            f"{path} cannot be written: {error.strerror}; free some space or choose another folder with --results"
-        ) from error
-    _sync(path.parent)
-
-
 def _safe(name: str) -> str:
     """Returns a part of a file's name that leads nowhere else; names may come from other tools' files."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[:LONGEST_NAME]
@@ -155,24 +131,6 @@ def _write(descriptor: int, line: bytes) -> None:
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
-
-
-def _make(folder: Path) -> None:
-    """Makes a folder and those above it, so that their names survive a crash of the machine."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    # Some network file systems and folders without read permission refuse this; records are synced all the same.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def scan(paths: Iterable[Path]) -> tuple[tuple[Record, ...], tuple[DamagedLine, ...]]:

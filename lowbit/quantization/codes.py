@@ -5,10 +5,10 @@ that convolutions want. A max pool of torch 2.13 goes one value at a time where 
 holds, zero padding goes over float in FX and loses the memory format in eager mode, and an average of single values is
 computed as any other.
 
-Where a dispatch mode looks on, to count operations or to draw them, torch's own do it: they give the same codes, and are
-one operation each by a name that everybody knows. So it is in what torch.jit traces, whose file is loaded where nobody
-knows these. They are no operators of torch's dispatcher, which takes each name once in a process: two versions of this
-file have to live in one.
+Where a dispatch mode looks on, to count operations or to draw them, torch's own do it: they give the same codes, and
+are one operation each by a name that everybody knows. So it is in what torch.jit traces, whose file is loaded where
+nobody knows these. They are no operators of torch's dispatcher, which takes each name once in a process: two versions
+of this file have to live in one.
 """
 
 from __future__ import annotations

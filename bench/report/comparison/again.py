@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from bench.analyze.comparison import Report
 from bench.analyze.verdict import Rule
 from bench.report.comparison import words
+from bench.report.plain import plural
 
 # Options of `stepbench compare` that load no file and write none, and the values that they may have here.
 HARMLESS: dict[str, re.Pattern[str]] = {
@@ -65,5 +66,5 @@ def again(report: Report) -> Again:
 
 def missing(found: Again) -> str:
     """Returns what a reader must know of the command, nothing where it is whole."""
-    named = [*found.left_out, *([words.some(found.others, "unknown option")] if found.others else [])]
+    named = [*found.left_out, *([plural(found.others, "unknown option")] if found.others else [])]
     return f"left out of this command, since a stranger may have written it: {', '.join(named)}" if named else ""

@@ -12,7 +12,7 @@ from bench.data.duet import Turns, Version
 from bench.data.metric import METRICS, PHASES, STEP
 from bench.data.variant import DEFAULTS
 from bench.report import cells
-from bench.report.plain import one_line
+from bench.report.plain import one_line, plural
 
 ABSENT = "—"
 COLUMNS = (STEP, *PHASES)
@@ -105,9 +105,9 @@ def headline(report: Report) -> Headline:
         if hits:
             item, judged = hits[0]
             variants = len({str(hit.duet.variant) for hit, _ in hits})
-            more = f", and {some(len(hits) - 1, 'more row')}" if len(hits) > 1 else ""
+            more = f", and {plural(len(hits) - 1, 'more row')}" if len(hits) > 1 else ""
             text = (
-                f"{word.upper()}: {some(variants, 'variant')} of {len(report.variants)}; "
+                f"{word.upper()}: {plural(variants, 'variant')} of {len(report.variants)}; "
                 f"{item.duet.variant}: {judged.metric} {change(judged.verdict)} ({interval(judged.verdict)}){more}"
             )
             return Headline(word, text)
@@ -148,7 +148,7 @@ def heading(report: Report) -> list[str]:
             f"torch {environment.torch}, Python {environment.python}, stepbench {environment.stepbench}; "
             f"OMP_WAIT_POLICY={environment.wait_policy}; data {run.data}, seed {run.seed}"
         ),
-        f"{method(report)}; {some(run.workers, 'worker')}, at most {run.budget_s:g} s a variant",
+        f"{method(report)}; {plural(run.workers, 'worker')}, at most {run.budget_s:g} s a variant",
         *(
             f"{side.side} ran with packages of its own: {', '.join(side.packages)}"
             for side in (run.base, run.head)
@@ -225,8 +225,3 @@ def _value(fact: Fact, value: float | None) -> str:
     unit = "B" if metric is None else metric.unit.removesuffix("count")
     # A difference of one in a million is a fact too: nothing is rounded.
     return f"{value:,.10g} {unit}".strip()
-
-
-def some(count: int, noun: str) -> str:
-    """Returns a count with its noun."""
-    return f"{count} {noun}{'s' if count != 1 else ''}"

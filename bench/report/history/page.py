@@ -9,9 +9,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from bench.analyze.series import History, Point, Series
-from bench.report.comparison.words import some
 from bench.report.history import words
-from bench.report.plain import one_line
+from bench.report.plain import one_line, plural
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 170, 110, 10, 20
 
@@ -59,7 +58,7 @@ def _series(series: Series, number: int) -> dict[str, Any]:
 def _figures(series: Series) -> str:
     """Returns the figures of a series as a sentence."""
     now, since, noise = words.figures(series)
-    first = f"the first of {some(len(series.points), 'commit')}"
+    first = f"the first of {plural(len(series.points), 'commit')}"
     if series.levels is None:
         return f"{now} now, {f'{since} at' if since else 'as at'} {first}{'; exact' if noise == 'exact' else ''}"
     return f"{now} now, {since or 'unchanged'} since {first}; noise {noise}"

@@ -15,8 +15,8 @@ from bench.analyze.changepoint import FEWEST
 from bench.analyze.series import Change, Group, History, Series
 from bench.data.metric import METRICS
 from bench.report import cells, units
-from bench.report.comparison.words import percent, some
-from bench.report.plain import cut, one_line
+from bench.report.comparison.words import percent
+from bench.report.plain import cut, one_line, plural
 
 ABSENT = "—"
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -47,7 +47,7 @@ def title(history: History) -> str:
     """Returns the first line: how many changes there are, and the largest."""
     noisy = [(series, change) for series, change in history.changes if not change.exact]
     exact = len(history.changes) - len(noisy)
-    facts = f"{some(exact, 'change')} of exact metrics" if exact else ""
+    facts = f"{plural(exact, 'change')} of exact metrics" if exact else ""
     leveled = [series for series in history.series if series.levels is not None]
     what = "times" if all(METRICS[series.metric].timed for series in leveled) else "noisy values"
     if not noisy:
@@ -192,5 +192,5 @@ def notes(history: History) -> list[str]:
     if unjudged:
         lines.append(f"{unjudged} series with values of zero or below, in which no change is looked for")
     for reason, count in sorted(history.left_out.items()):
-        lines.append(f"left out: {some(count, 'record')} {reason}")
+        lines.append(f"left out: {plural(count, 'record')} {reason}")
     return [one_line(line) for line in lines]

@@ -6,7 +6,7 @@ from bench.analyze.lines import FunctionCost, LineCost, overhead, steps
 from bench.data.metric import PHASES
 from bench.data.profile import Profile
 from bench.report import units
-from bench.report.plain import one_line
+from bench.report.plain import one_line, plural
 
 # Lines that are explained in words below a table.
 EXPLAINED_LINES = 5
@@ -37,11 +37,6 @@ def where_taken(profile: Profile) -> str:
     threads = plural(environment.threads, "thread")
     versions = f"torch {environment.torch}, Python {environment.python}"
     return one_line(f"{environment.cpu}, {threads}, {versions}; commit {commit}; {profile.created}")
-
-
-def plural(count: int, noun: str) -> str:
-    """Returns a count with its noun."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def own_cost(profile: Profile) -> str:
