@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+
+# MKL rounds by where in memory a vector lies, on some processors and unless it is told not to: what a test loads or
+# copies lies elsewhere. It is read when torch is first used.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 import pytest
 import torch

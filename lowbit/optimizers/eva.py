@@ -155,7 +155,11 @@ class Eva(MixedStateOptimizer):
         )  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Loads a state; see MixedStateOptimizer."""
+        """Loads a state; see MixedStateOptimizer.
+
+        What follows is bit for bit what it would have been where products of matrices round alike wherever in memory
+        their parts lie: MKL promises that under MKL_CBWR=AUTO,STRICT.
+        """
         super().load_state_dict(state_dict)
         self._known = {
             name for name, layer in self.layers.items() if {"a", "a_codes"} & self.state.get(layer.weight, {}).keys()
