@@ -17,6 +17,8 @@ from bench.analyze.table import tables
 from bench.data.record import Record
 from bench.errors import ResultsUnwritable
 from bench.report import cells, document, markdown, seed, terminal
+from bench.report.plain import one_line
+from bench.store import accuracies
 from bench.store.whole import write_whole
 
 FAILED, NOTHING = 3, 4
@@ -43,13 +45,24 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="OPTIMIZER",
             help="The row that ratios refer to.",
         ),
+        click.option(
+            "--accuracy",
+            "accuracies",
+            multiple=True,
+            metavar="TRAIL",
+            help="Show accuracies beside quantized rows: what `stepbench quantize --json` wrote; repeatable.",
+        ),
     ):
         function = option(function)
     return function
 
 
 def check(given: dict[str, Any]) -> None:
-    """Raises ResultsUnwritable when a file that was asked for cannot be written, before anything is measured."""
+    """Raises ResultsUnwritable when a file that was asked for cannot be written, before anything is measured.
+
+    Raises InvalidRecord where accuracies are to be shown and cannot be read.
+    """
+    accuracies.read(map(Path, given.get("accuracies", ())))
     files = {name: Path(given[name]).resolve() for name in FILES if given.get(name) is not None}
     for name, path in files.items():
         if path.is_dir():
@@ -65,7 +78,10 @@ def check(given: dict[str, Any]) -> None:
 
 def show(records: Sequence[Record], given: dict[str, Any]) -> None:
     """Prints the tables of records and writes the files that were asked for."""
-    made = tables(records, baseline=given["baseline"])
+    known, skipped = accuracies.read(map(Path, given["accuracies"]))
+    made = tables(records, baseline=given["baseline"], accuracies=known)
+    for line in skipped:
+        click.echo(f"skipped: {one_line(line)}", err=True)
     if given["format"] == "seed":
         click.echo("\n".join(filter(None, map(seed.render, made))))
         for row in (row for table in made for row in table.rows if not seed.fits(row)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.data.accuracy import Accuracy
 from bench.data.environment import Environment
 from bench.data.measurement import Caveat, Counters
 from bench.data.origin import Origin
@@ -35,6 +36,24 @@ class Ratio:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean with its 95 % interval over seeds; no interval (None) of one seed."""
+
+    center: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The share of right answers of a quantized model, and how much more that is than its float model's, by seed."""
+
+    accuracy: Accuracy
+    share: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One variant of a report.
 
@@ -43,6 +62,7 @@ class Row:
     fastest float row that takes the same step in another way, `plain_float` that to the one with
     nothing special about it; None without such a row, or where the row is that one itself. `caveats` holds the recorded
     ones first, then those that follow from the samples. `origin` is that of what another tool has measured.
+    `accuracies` are those of other runs, of the same model and quantization, that a report was given.
     """
 
     variant: Variant
@@ -55,6 +75,7 @@ class Row:
     caveats: tuple[Caveat, ...]
     failure: str | None
     origin: Origin | None = None
+    accuracies: tuple[Standing, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,29 +6,32 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from bench.analyze import quantized
+from bench.analyze.accuracy import standings
 from bench.analyze.caveats import derive
 from bench.analyze.current import current
 from bench.analyze.ratio import ratio
 from bench.analyze.row import Ratio, Row, Table
 from bench.analyze.sample import summarize
+from bench.data.accuracy import Accuracy
 from bench.data.measurement import Measurement
 from bench.data.metric import METRICS, STEP
 from bench.data.record import Record
 from bench.data.variant import FLAVOR, NONE, Variant
 
 
-def tables(records: Sequence[Record], baseline: str = "sgd") -> tuple[Table, ...]:
+def tables(records: Sequence[Record], baseline: str = "sgd", accuracies: Sequence[Accuracy] = ()) -> tuple[Table, ...]:
     """Returns a table for each machine, software environment and protocol that records come from.
 
     Of several records of one variant in one such group the newest counts; what was read again from a file that had
     grown since is no record any more. Rows stand by model,
     the baseline first. A ratio is formed to the baseline of the row's own run, also where a later run shows a newer
-    baseline: pairs across runs share neither process nor minute.
+    baseline: pairs across runs share neither process nor minute. `accuracies` stand in the rows of their quantization.
     """
     groups: dict[Hashable, list[Record]] = {}
     for record in current(records):
         groups.setdefault(comparable(record), []).append(record)
-    return tuple(_table(group, baseline) for group in groups.values())
+    made = (_table(group, baseline) for group in groups.values())
+    return tuple(replace(table, rows=tuple(_with(accuracies, row) for row in table.rows)) for table in made)
 
 
 def comparable(record: Record) -> Hashable:
@@ -43,6 +46,10 @@ def comparable(record: Record) -> Hashable:
     protocol = record.measurement.protocol
     origin = record.origin and (record.origin.tool, record.origin.environment)
     return environment, replace(protocol, budget_s=1.0, workers=1, rounds=1), origin
+
+
+def _with(accuracies: Sequence[Accuracy], row: Row) -> Row:
+    return replace(row, accuracies=standings(row.variant, accuracies))
 
 
 def _table(records: Sequence[Record], baseline: str) -> Table:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bench.analyze.row import Ratio, Row, Table
+from bench.analyze.row import Estimate, Ratio, Row, Table
 from bench.data.environment import Environment
 from bench.data.metric import COMMUNICATE, METRICS, PHASES, PHASES_OF_RANKS
 from bench.data.protocol import NO_PROTOCOL
 from bench.data.variant import DEFAULTS, NONE
 from bench.report import units
-from bench.report.plain import cut, one_line
+from bench.report.plain import cut, one_line, plural
 
 ABSENT = "—"
 # Characters of other tools' names that are shown.
@@ -25,6 +25,11 @@ _FLOAT = (
 _OPTIMIZER = (
     "vs {0}: step time as a multiple of the {0} row's, paired by worker and round; "
     f"{ABSENT} without such a row in the same run."
+)
+_ACCURACY = (
+    "Acc@1: right answers of the deployed model on pictures it was not trained on, mean over seeds; points vs float: "
+    "more than its float model, paired by seed; both with Student's t intervals over seeds. Measured in other runs, by "
+    "`stepbench quantize`."
 )
 _RANKS = (
     "communicate: waiting for other ranks, from the last gradient of this one to the last average; messages and bytes "
@@ -94,6 +99,8 @@ def legend(table: Table) -> list[str]:
             "saved: what forward keeps for backward. peak: highest memory inside a step. "
             f"loss: on a fixed batch after {steps} steps from the seed."
         )
+    if data := _data(table):
+        lines.append(_ACCURACY + (f" Data: {cut(data[0], LONGEST)}." if len(data) == 1 else ""))
     if COMMUNICATE in shown_phases(table):
         lines.append(_RANKS)
     return lines
@@ -167,6 +174,30 @@ def quantized(row: Row) -> list[str]:
     if "output_error" in values:
         parts.append(f"outputs differ by {exact(row, 'output_error')}")
     return parts
+
+
+def accuracies(row: Row, table: Table) -> list[str]:
+    """Returns what the deployed model gets right, and how that stands beside its float model."""
+    several = len(_data(table)) > 1
+    return [
+        f"Acc@1 {100 * one.share.center:.2f} %{_between(one.share, '.1f')}, "
+        f"{100 * one.difference.center:+.2f} points vs float{_between(one.difference, '+.1f')}, "
+        + (f"QAT of {plural(one.accuracy.qat_epochs, 'epoch')}" if one.accuracy.qat_epochs else "after training")
+        + f", {plural(len(one.accuracy.seeds), 'seed')}"
+        + f", {cut(one.accuracy.data, LONGEST)}" * several
+        for one in row.accuracies
+    ]
+
+
+def _between(found: Estimate, form: str) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f" ({100 * found.low:{form}} to {100 * found.high:{form}})"
+
+
+def _data(table: Table) -> list[str]:
+    """Returns the data that accuracies of a table are of."""
+    return list(dict.fromkeys(one.accuracy.data for row in table.rows for one in row.accuracies))
 
 
 def foreign(row: Row) -> list[str]:

@@ -48,6 +48,7 @@ def _row(row: Row) -> dict[str, Any]:
         "caveats": row.caveats,
         "failure": row.failure,
         "origin": row.origin,
+        "accuracies": row.accuracies,
     }
 
 

@@ -72,7 +72,7 @@ def _heads(table: Table) -> list[str]:
     phased = (f"{counter} {initials}" for counter in cells.COUNTED)
     return [
         "variant", *phases, STEP, *map(escape, cells.ratio_names(table)), *phased, *map(_short, cells.EXACT),
-        *(["quantized"] * _any_quantized(table)),
+        *(["quantized"] * _any_quantized(table)), *(["accuracy"] * _any_accuracy(table)),
     ]  # fmt: skip
 
 
@@ -98,11 +98,16 @@ def _cells(row: Row, table: Table, marks: Sequence[int]) -> list[str]:
         *(_by_phase(row, counter) for counter in cells.COUNTED),
         *(_exact(row, metric) for metric in cells.EXACT),
         *(["<br>".join(cells.quantized(row))] * _any_quantized(table)),
+        *(["<br>".join(map(escape, cells.accuracies(row, table)))] * _any_accuracy(table)),
     ]
 
 
 def _any_quantized(table: Table) -> bool:
     return any(map(cells.quantized, table.rows))
+
+
+def _any_accuracy(table: Table) -> bool:
+    return any(row.accuracies for row in table.rows)
 
 
 def _time(row: Row, metric: str, strong: str = "") -> str:

@@ -21,6 +21,7 @@ class _Line:
     row: Row
     label: Cell
     figures: tuple[Cell, ...]
+    below: str
 
 
 def render(table: Table, *, width: int, color: bool) -> str:
@@ -61,8 +62,14 @@ def _counts_of(phase: str) -> str:
 def _line(row: Row, table: Table, marks: Sequence[int]) -> _Line:
     names, at, axes = str(row.variant).partition("/")[2].partition("@")
     mark = f"[{','.join(map(str, marks))}]" if marks else ""
-    return _Line(row=row, label=_cell(f"  {names}", f"  {at}{axes}" if axes else "", f"  {mark}" if mark else ""),
-                 figures=_figures(row, table))  # fmt: skip
+    parts = ", ".join(cells.state_parts(row))
+    below = [f"state: {parts}"] * bool(parts) + cells.quantized(row) + cells.accuracies(row, table) + cells.foreign(row)
+    return _Line(
+        row=row,
+        label=_cell(f"  {names}", f"  {at}{axes}" if axes else "", f"  {mark}" if mark else ""),
+        figures=_figures(row, table),
+        below="; ".join(below),
+    )
 
 
 def _figures(row: Row, table: Table) -> tuple[Cell, ...]:
@@ -87,6 +94,4 @@ def _cell(head: str, *details: str, style: str = "") -> Cell:
 def _drawn(line: _Line, grid: Grid) -> list[Text]:
     if line.row.failure is not None:
         return grid.message(line.label, cells.failure(line.row), "red")
-    parts = ", ".join(cells.state_parts(line.row))
-    below = [f"state: {parts}"] * bool(parts) + cells.quantized(line.row) + cells.foreign(line.row)
-    return grid.row(line.label, line.figures, "; ".join(below))
+    return grid.row(line.label, line.figures, line.below)

@@ -20,6 +20,10 @@ from bench.run.clock import now
 from bench.run.messages import Exact, Request
 from bench.run.pool import Pool, open_pool
 
+# What is built for a minute and measured for half a second gets fewer replicates: from this many on, a variant is done
+# that took so many times its budget, and so long at all. With less, an interval over workers says next to nothing.
+LEAST_REPLICATES = 3
+MOST_BUDGETS, LONG_S = 5.0, 60.0
 Progress = Callable[[str], None]
 Key = TypeVar("Key")
 
@@ -48,6 +52,7 @@ class _Open:
     replicates: list[Replicate] = field(default_factory=list)
     caveats: list[Caveat] = field(default_factory=list)
     failure: str | None = None
+    spent: float = 0.0
 
 
 def new_run(protocol: Protocol, plugins: Sequence[str]) -> Run:
@@ -120,10 +125,12 @@ def _measure_group(
             if item.failure:
                 yield _record(run, environment, item)
     slots = [slot for _ in range(run.protocol.rounds) for slot in order.sample(range(len(pool)), len(pool))]
+    alive, done = [item for item in open_ if not item.failure], list[_Open]()
     for round_, slot in enumerate(slots):
-        alive = [item for item in open_ if not item.failure]
         for item in order.sample(alive, len(alive)):
+            begun = now()
             answer = pool.ask(slot, run.request("replicate", item.variant, round_))
+            item.spent += now() - begun
             progress(f"{item.variant}: replicate {round_ + 1} of {len(slots)}")
             item.failure = answer.usage or answer.failure
             if answer.replicate:
@@ -132,6 +139,26 @@ def _measure_group(
             item.caveats += [new for new in answer.caveats if new.code not in {old.code for old in item.caveats}]
             if item.failure or round_ == len(slots) - 1:
                 yield _record(run, environment, item)
+            elif _takes_too_long(item, run.protocol):
+                item.caveats.append(_few(item, run.protocol))
+                for _ in range(len(slots) - len(item.replicates)):
+                    progress(f"{item.variant}: done with {len(item.replicates)} replicates, which take long to build")
+                done.append(item)
+                yield _record(run, environment, item)
+        alive = [item for item in alive if not item.failure and item not in done]
+
+
+def _takes_too_long(item: _Open, protocol: Protocol) -> bool:
+    return len(item.replicates) >= LEAST_REPLICATES and item.spent > max(LONG_S, MOST_BUDGETS * protocol.budget_s)
+
+
+def _few(item: _Open, protocol: Protocol) -> Caveat:
+    each = item.spent / len(item.replicates)
+    return Caveat(
+        code="few-replicates",
+        message=f"a replicate takes {each:.0f} s to build and measure: there are {len(item.replicates)} and not "
+        f"{protocol.replicates}, and the interval is wide; a larger --budget gives more",
+    )
 
 
 def _record(run: Run, environment: Environment, item: _Open) -> Record:

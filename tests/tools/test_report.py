@@ -188,3 +188,24 @@ def test_a_comparison_of_another_head_is_refused(stepbench, comparison):
 def test_no_torch_is_needed_for_a_report():
     code = "import sys, stepbench.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_accuracies_stand_in_the_rows_of_their_quantization(stepbench, quick, tmp_path):
+    code, _, err = stepbench("measure", "autoencoder/sgd/kbit-8", "autoencoder/none/none", "--budget", "0.2")
+    assert code == 0, err
+    plan = {"model": "autoencoder", "flow": "kbit-8", "seed": 0, "epochs": 1, "qat_epochs": 2}
+    entries = [
+        {"stage": stage, "examples": 200, "correct": correct} for stage, correct in (("float", 150), ("deployed", 149))
+    ]
+    runs = [{"plan": plan | {"modules": [], "wide_output": None}, "data": "stripes", "entries": entries}]
+    trail = tmp_path / "trail.json"
+    trail.write_text(json.dumps({"kind": "trail", "schema": 1, "runs": runs}))
+    code, out, err = stepbench("report", "--accuracy", trail, "--json", tmp_path / "report.json")
+    assert (code, err) == (0, "")
+    assert "Acc@1 74.50 %, -0.50 points vs float, QAT of 2 epochs, 1 seed" in " ".join(out.split())
+    ((table,),) = [json.loads((tmp_path / "report.json").read_text())["tables"]]
+    shown = {row["variant"]: row["accuracies"] for row in table["rows"]}
+    assert [len(found) for found in shown.values()].count(1) == 1
+    code, _, err = stepbench("measure", "autoencoder/sgd/none", "--accuracy", tmp_path / "none.json")
+    assert code == 2
+    assert "no such file" in err

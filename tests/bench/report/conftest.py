@@ -86,6 +86,7 @@ def make_row(
     caveats=(),
     failure=None,
     phases=PHASES,
+    accuracies=(),
 ):
     """A row from its times in seconds, phases first and the step last; `counters` go by the names of METRICS."""
     parsed = Variant.parse(variant)
@@ -101,6 +102,7 @@ def make_row(
         counters=Counters(values=dict(counters), state_bytes=parts or {}),
         caveats=caveats,
         failure=failure,
+        accuracies=accuracies,
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from bench.analyze.row import Estimate, Standing
+from bench.data.accuracy import Accuracy, Scored
 from bench.data.measurement import Caveat
 from bench.report import document, markdown, seed, terminal
 from tests.bench.report.conftest import ENVIRONMENT, make_row, make_table
@@ -76,6 +78,15 @@ def sparse():
     )  # fmt: skip
 
 
+def standing(share, difference, half, qat_epochs=0, seeds=5, data="digits, 1,347 training and 450 test images"):
+    """How accurate a model is; one seed has no interval."""
+    scored = tuple(Scored(seed=seed, examples=450, correct=440, float_correct=441) for seed in range(seeds))
+    accuracy = Accuracy(model="m", flow="f", data=data, epochs=8, qat_epochs=qat_epochs, seeds=scored)
+    ends = [(None, None) if half is None else (center - half, center + half) for center in (share, difference)]
+    found = [Estimate(center=c, low=low, high=high) for c, (low, high) in zip((share, difference), ends, strict=True)]
+    return Standing(accuracy=accuracy, share=found[0], difference=found[1])
+
+
 def quantized():
     """Inference only: float in several ways, a quantized model, one whose layers stayed float."""
     fastest, plain = (
@@ -98,7 +109,8 @@ def quantized():
         make_row(plain, (0.0171, 0.0172), floats=((1.849, fastest), None), counters=floats, **inference),
         make_row(fastest, (0.0092, 0.0093), floats=(None, (0.541, plain)), counters=floats, **inference),
         make_row("resnet20/none/fx-static-x86@batch=32", (0.0046, 0.0047), counters=integers,
-                 floats=((0.505, fastest), (0.273, plain)), **inference),
+                 floats=((0.505, fastest), (0.273, plain)), **inference,
+                 accuracies=(standing(0.9773, -0.0013, 0.0042), standing(0.9791, 0.0005, None, 1, seeds=1))),
         make_row("resnet20/none/pt2e-static@batch=32,compiled=true", (0.0045, 0.0046),
                  counters={**integers, "fused_layers": 20}, floats=((0.495, fastest), (0.267, plain)), **inference),
         make_row("resnet20/none/fx-static-x86-qint8@batch=32", failure="0 of 20 layers quantized: no kernel"),
@@ -127,6 +139,15 @@ def test_seed(golden, name):
 @pytest.mark.parametrize("name", TABLES)
 def test_document(golden, name):
     golden(f"{name}.json", document.render([TABLES[name]()]))
+
+
+def test_accuracies_of_several_data_name_theirs_in_each_row(golden):
+    table = quantized()
+    of_others = standing(0.41, -0.05, 0.01, data=HOSTILE)
+    rows = [replace(row, accuracies=(of_others, *row.accuracies)) if row.accuracies else row for row in table.rows]
+    table = replace(table, rows=tuple(rows))
+    golden("accuracies.120.txt", terminal.render(table, width=120, color=False))
+    golden("accuracies.md", markdown.render(table))
 
 
 def test_a_mismatch_leaves_what_was_rendered_beside_the_file(golden, tmp_path, monkeypatch):

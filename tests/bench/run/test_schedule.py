@@ -19,11 +19,15 @@ ENVIRONMENT = Environment(
 
 
 class FakePool:
-    """Answers every job at once and keeps a log; `broken` variants fail at the given job."""
+    """Answers every job at once and keeps a log; `broken` variants fail at the given job, `slow` ones take seconds."""
 
-    def __init__(self, workers, broken=None, data_error=None):
-        self.workers, self.broken, self.data_error = workers, broken or {}, data_error
+    def __init__(self, workers, broken=None, data_error=None, slow=None):
+        self.workers, self.broken, self.data_error, self.slow = workers, broken or {}, data_error, slow or {}
         self.log = []
+        self.time = 0.0
+
+    def now(self):
+        return self.time
 
     def __len__(self):
         return self.workers
@@ -40,6 +44,7 @@ class FakePool:
         self.log.append((request.do, slot, request.variant.optimizer, request.round))
         if self.broken.get(request.variant.optimizer) == request.do:
             return Answer(failure="it broke")
+        self.time += self.slow.get(request.variant.optimizer, 0.0)
         if request.do == "count":
             return Answer(exact=Exact(phases=("forward",), counters=Counters(), caveats=(), sources={"model:m": "0"}))
         replicate = Replicate(
@@ -59,6 +64,7 @@ def run_with(monkeypatch):
             yield pool
 
         monkeypatch.setattr(schedule, "open_pool", open_pool)
+        monkeypatch.setattr(schedule, "now", pool.now)
         run = schedule.new_run(Protocol(**{"workers": 3, "rounds": 2, **protocol}), ["plug.py"])
         lines = []
         records = list(schedule.measure(run, variants, lines.append))
@@ -99,6 +105,22 @@ def test_records_come_as_variants_finish_and_a_group_before_the_next(run_with, m
     run_with(pool, variants)
     assert {variant.batch for _, variant in seen[:2]} == {1}
     assert seen[0][0] < seen[1][0] < seen[2][0] < seen[3][0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget", "taken"), [(19.0, 6.0, 4), (25.0, 6.0, 3), (25.0, 20.0, 5), (9.0, 1.0, 6)]
+)
+def test_what_takes_long_to_build_has_fewer_replicates_and_says_so(run_with, seconds, budget, taken):
+    pool = FakePool(3, slow={"a": seconds})
+    records, _, lines, run = run_with(pool, some("a", "b"), budget_s=budget)
+    measurements = {record.measurement.variant.optimizer: record.measurement for record in records}
+    found = measurements["a"]
+    assert (len(found.replicates), len(measurements["b"].replicates)) == (taken, 6)
+    few = [caveat.message for caveat in found.caveats if caveat.code == "few-replicates"]
+    assert len(few) == (taken < 6)
+    assert all(f"takes {seconds:.0f} s" in message and f"{taken} and not 6" in message for message in few)
+    assert len({replicate.worker for replicate in found.replicates}) == 3
+    assert len(lines) - 1 == schedule.jobs(run, some("a", "b"))
 
 
 def test_a_broken_variant_is_a_record_with_its_reason_and_the_others_go_on(run_with):
