@@ -145,6 +145,28 @@ def eva(session: nox.Session) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Measure int8 on every engine beside float in its fastest forms, at two batch sizes and thread counts."""
+    session.install("-c", "constraints.txt", "-e", ".[pt2e]")
+    flavors = ("", ",memory_format=channels_last", ",dtype=bfloat16,memory_format=channels_last", ",compiled=true")
+    flows = [f"fx-static-{engine}" for engine in ("x86", "onednn", "fbgemm", "qnnpack")]
+    for threads in ("1", "2"):
+        for batch in ("1", "32"):
+            variants = [
+                f"{model}/none/{row}"
+                for model in ("resnet20", "mobilenetv2")
+                for row in (
+                    *(f"none@batch={batch}{flavor}" for flavor in flavors),
+                    *(f"{flow}@batch={batch}" for flow in flows),
+                    f"pt2e-static@batch={batch},compiled=true",
+                )
+            ]
+            how = ("--threads", threads, "--results", "results/quantization/records")
+            session.run("stepbench", "measure", *variants, *how, *session.posargs)
+    session.run("python", "-m", "tests.studies.engines")
+
+
+@nox.session
 def detectors(session: nox.Session) -> None:
     """Ask detectors of steps about known series: -- --store appends, --resume skips what is there, --summary shows."""
     install(session, "suites")

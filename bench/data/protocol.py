@@ -21,9 +21,9 @@ class Protocol:
     """How replicates are taken.
 
     `budget_s` is the measuring time of one variant in seconds, warm-up and rebuilding included, shared equally by
-    `workers * rounds` replicates; one whose rebuilding takes more than half of its share lasts longer, and a variant for
-    which that adds up to several budgets has fewer of them (bench.run.schedule). Raises InvalidOption for values out of
-    range.
+    `workers * rounds` replicates; one whose rebuilding takes more than half of its share lasts longer, and a variant
+    for which that adds up to several budgets has fewer of them (bench.run.schedule). Raises InvalidOption for values
+    out of range.
     """
 
     version: int = PROTOCOL_VERSION
