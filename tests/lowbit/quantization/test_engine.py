@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from lowbit.quantization import fx
 from lowbit.quantization.engine import ENGINES, OnEngine, check, using
-from lowbit.quantization.flow import QuantizationError
+from lowbit.quantization.flow import QuantizationError, calibrate, deployed
+from lowbit.quantization.torch_ao import layers
 
 
 class Recorder(nn.Module):
@@ -71,3 +73,80 @@ def test_it_runs_under_any_engine_but_qnnpack(around, within):
         module(torch.zeros(1))
         assert torch.backends.quantized.engine == around
     assert module.module.noted == {"run": within}
+
+
+class Mixed(nn.Sequential):
+    """A convolution of each kind that kernels differ by."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(3, 32, 3, padding=1),
+            nn.Conv2d(32, 128, 1),
+            nn.Conv2d(128, 128, 3, padding=1, groups=128),
+            nn.Conv2d(128, 64, 1),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.Conv2d(64, 64, 1, groups=2),
+        )
+
+
+def converted(engine):
+    torch.manual_seed(0)
+    inputs = [torch.randn(4, 3, 6, 6)]
+    flow = fx.static(engine)
+    prepared = flow.prepare(Mixed().eval(), inputs)
+    calibrate(flow, prepared, inputs)
+    return deployed(flow, prepared), inputs[0]
+
+
+@pytest.fixture
+def packed(monkeypatch):
+    """Notes for which engine each layer is packed last."""
+    kind = layers().Conv2d
+    found, plain = {}, kind.set_weight_bias
+
+    def noted(self, weight, bias):
+        found[self.in_channels, self.out_channels, self.kernel_size, self.groups] = torch.backends.quantized.engine
+        plain(self, weight, bias)
+
+    monkeypatch.setattr(kind, "set_weight_bias", noted)
+    return found
+
+
+CHOSEN = {
+    (3, 32, (3, 3), 1): "onednn",
+    (32, 128, (1, 1), 1): "onednn",
+    (128, 128, (3, 3), 128): "onednn",
+    (128, 64, (1, 1), 1): "fbgemm",
+    (64, 64, (3, 3), 1): "onednn",
+    (64, 64, (1, 1), 2): "onednn",
+}
+
+
+@pytest.mark.skipif("fbgemm" not in torch.backends.quantized.supported_engines, reason="torch was built without FBGEMM")
+def test_x86_takes_the_kernel_that_was_measured_to_be_faster_layer_by_layer(monkeypatch, packed):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True, "amx_int8": False}, raising=False)
+    module, inputs = converted("x86")
+    assert packed == CHOSEN
+    for again in (copy.deepcopy, lambda module: module.load_state_dict(module.state_dict())):
+        packed.clear()
+        again(module)
+        assert packed == CHOSEN
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    by_torch, _ = converted("x86")
+    found, expected = module(inputs), by_torch(inputs)
+    # A rounding may fall on the other side, by one step of the output's scale.
+    scale = max(child.scale for child in module.modules() if isinstance(child, layers().Conv2d))
+    assert (found - expected).abs().max() <= 2 * scale
+
+
+@pytest.mark.parametrize("capabilities", [{}, {"avx512_vnni": False}, {"avx512_vnni": True, "amx_int8": True}])
+def test_where_nothing_was_measured_the_choice_is_torchs(monkeypatch, packed, capabilities):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    converted("x86")
+    assert set(packed.values()) == {"x86"}
+
+
+def test_an_engine_that_was_asked_for_by_name_is_the_only_one(monkeypatch, packed):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True}, raising=False)
+    converted("onednn")
+    assert set(packed.values()) == {"onednn"}
