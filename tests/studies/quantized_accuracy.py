@@ -105,7 +105,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=8, help="of float training")
-    parser.add_argument("--qat-epochs", type=int, default=2)
+    parser.add_argument("--qat-epochs", type=int, default=4)
     parser.add_argument("--runs", type=Path, default=Path("quantized/accuracy_digits"), help="folder of checkpoints")
     parser.add_argument("--results", type=Path, default=Path("results/quantization"))
     options = parser.parse_args()
