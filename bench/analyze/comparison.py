@@ -170,8 +170,9 @@ def _caveats(duet: Duet, order: tuple[float, float, float] | None) -> list[Cavea
         found.append(
             Caveat(
                 code="order-effect",
-                message=f"the version that is built second takes {100 * (order[0] - 1):+.2f} % more time: places are "
-                "drawn by lot, so that this widens intervals and favors neither",
+                message=f"the version that is built second takes {100 * abs(order[0] - 1):.2f} % "
+                f"{'more' if order[0] > 1 else 'less'} time: places are drawn by lot, so that this widens intervals "
+                "and favors neither",
             )
         )
     late = sorted({name for replicate in duet.replicates for name in replicate.late_imports})

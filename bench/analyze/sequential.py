@@ -91,13 +91,16 @@ def interval(values: Sequence[float], alpha: float) -> tuple[float, float] | Non
     """Returns the shifts against which less than 1/alpha was won: an interval that holds at all times at once.
 
     If a change of the code multiplies times by a constant, log ratios minus its logarithm are coin flips again, and the
-    interval misses it with probability alpha at most, whenever one stops. None as long as it is unbounded.
+    interval misses it with probability alpha at most, whenever one stops. None as long as it is unbounded. Values that
+    are symmetric about nothing refute every shift in the end; then it is the last interval that there was, which
+    holds at all times as each does.
     """
+    bound = -math.log(alpha)
+    while values and log_capital(values, center(values)) >= bound:
+        values = values[:-1]
     if not values:
         return None
-    middle, bound = center(values), -math.log(alpha)
-    if log_capital(values, middle) >= bound:
-        return None
+    middle = center(values)
     low, high = (_edge(values, bound, middle, side) for side in (-1, 1))
     return None if low is None or high is None else (low, high)
 

@@ -73,6 +73,10 @@ def judge(log_ratios: Sequence[float], rule: Rule, alpha: float, *, changed: boo
     bounds = sequential.interval(log_ratios, alpha)
     low, high = bounds or (-math.inf, math.inf)
     real = changed or low > 0 or high < 0
+    if changed and bounds is not None and low <= 0 <= high:
+        # What goes with a hypothesis that only Holm's procedure rejects: an interval that ends at it (Strassburger and
+        # Bretz, Stat. Med. 27, 2008, section 3).
+        low, high = bounds = (0.0, high) if estimate > 0 else (low, 0.0)
     relevant = abs(math.expm1(estimate)) >= rule.threshold
     inside = low > -math.log1p(rule.margin) and high < math.log1p(rule.margin)
     word: Word = "inconclusive"
@@ -92,16 +96,19 @@ def judge(log_ratios: Sequence[float], rule: Rule, alpha: float, *, changed: boo
         ratio=math.exp(estimate),
         low=None if bounds is None else math.exp(low),
         high=None if bounds is None else math.exp(high),
-        detectable=_detectable(log_ratios, bounds),
+        detectable=_detectable(log_ratios, sequential.interval(log_ratios, alpha), rule),
         evidence=sequential.log_capital(log_ratios),
         replicates=len(log_ratios),
         note=note,
     )
 
 
-def _detectable(log_ratios: Sequence[float], bounds: tuple[float, float] | None) -> float | None:
-    """Returns half the interval and what the estimate itself may be off, as a relative change."""
+def _detectable(log_ratios: Sequence[float], bounds: tuple[float, float] | None, rule: Rule) -> float | None:
+    """Returns half the interval and what the estimate itself may be off, as a relative change.
+
+    What is below the threshold is called no change whatever is known of it.
+    """
     if bounds is None:
         return None
     error = statistics.stdev(log_ratios) / math.sqrt(len(log_ratios)) if len(log_ratios) > 1 else 0.0
-    return math.expm1((bounds[1] - bounds[0]) / 2 + POWER_QUANTILE * error)
+    return max(rule.threshold, math.expm1((bounds[1] - bounds[0]) / 2 + POWER_QUANTILE * error))

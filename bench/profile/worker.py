@@ -21,7 +21,6 @@ from bench.profile import traced
 from bench.profile.host import Built, Host, hosting
 from bench.profile.messages import Failed, ProfileAnswer, ProfileRequest, ProfileSettings, TakenLines
 from bench.profile.replicate import take
-from bench.run import fingerprint
 from bench.run.clock import now
 from bench.run.duet import LeakFound
 from bench.run.isolation import shared_names
@@ -52,7 +51,6 @@ class ProfileWorker:
         self.host, self.shared = host, shared
         self.order = random.Random(f"{host.settings.seed} {host.settings.worker}")  # noqa: S311 - no secret
         self.built: Built | None = None
-        self.operators = fingerprint.operators()
 
     def answer(self, job: ProfileRequest) -> ProfileAnswer:
         """Does a job; what goes wrong in it becomes part of the answer."""
@@ -77,11 +75,12 @@ class ProfileWorker:
         return ProfileAnswer(steps=self._busy(self.built, job.seconds))
 
     def _lines(self, job: ProfileRequest) -> ProfileAnswer:
-        before = fingerprint.fingerprint()
         taken = take(self.host, job.subjects, job.steps, self.order)
-        changed = fingerprint.changes(before, fingerprint.fingerprint()) + fingerprint.registered(self.operators)
-        if changed and len(self.host.sides) > 1:
-            return ProfileAnswer(apart=str(LeakFound.of(changed)))
+        if len(self.host.sides) > 1:
+            try:
+                self.host.duet.refuse_leaks()
+            except LeakFound as leak:
+                return ProfileAnswer(apart=str(leak))
         return ProfileAnswer(
             taken=tuple(one if isinstance(one, TakenLines) else None for one in taken),
             failed=tuple(one if isinstance(one, Failed) else None for one in taken),

@@ -95,13 +95,13 @@ def _text(found: Sequence[Part], kept: Sequence[Entry], left_out: int, detail: i
 
 
 def _badness(report: Report) -> int:
-    rank = _RANK[words.headline(report).word]
+    rank = _RANK[words.news(report).word]
     return min(rank, FAILED) if any(item.duet.status == "failed" for item in report.variants) else rank
 
 
 def _verdict(report: Report) -> str:
     """Returns the first line: the headline, what it does not speak of, and first of all, unless slower, what failed."""
-    headline = words.headline(report)
+    headline = words.news(report)
     statuses = [item.duet.status for item in report.variants]
     failed = statuses.count("failed")
     others = [

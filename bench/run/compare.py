@@ -179,10 +179,11 @@ class Comparison(Workers):
         hosts = dict(zip(SIDES, [*workers, *workers][: len(SIDES)], strict=True))
         with ThreadPoolExecutor(min(len(hosts), len(workers))) as threads:
             asked = {
-                side: threads.submit(self._ask, host, DuetRequest(do="count", variant=variant, side=side))
+                side: threads.submit(_answer, host, DuetRequest(do="count", variant=variant, side=side))
                 for side, host in hosts.items()
             }
-            return {side: answer.result() for side, answer in asked.items()}
+        # Started by a thread of the pool, a worker would end with it.
+        return {side: self._replaced(hosts[side], answer.result()) for side, answer in asked.items()}
 
     def _in_one_process(self, duet: Duet, decided: Decided, progress: Progress) -> tuple[Duet, str | None]:
         begun = now()
@@ -194,7 +195,8 @@ class Comparison(Workers):
                 index=len(duet.replicates),
                 head_first=self.order.random() < 0.5,
             )
-            answer = self._ask(self._workers[slot], request)
+            worker = self._workers[slot]
+            answer = self._replaced(worker, _answer(worker, request))
             self._tainted |= answer.leak is not None
             if answer.leak and self.plan.isolation == "auto":
                 return replace(duet, replicates=()), answer.leak
@@ -224,16 +226,21 @@ class Comparison(Workers):
             if decided(duet) or now() - begun >= self.plan.protocol.budget_s:
                 return duet
 
-    def _ask(self, worker: WorkerProcess[DuetAnswer], request: DuetRequest) -> DuetAnswer:
-        try:
-            return worker.ask(request)
-        except WorkerLost as lost:
-            if worker not in self._workers:
-                return DuetAnswer(failure=str(lost))
-            versions = (self.plan.base, self.plan.head)
-            again = self.start(versions if self.because is None else (versions[self._workers.index(worker)],))
-            self._workers[self._workers.index(worker)] = again
-            return DuetAnswer(failure=str(lost))
+    def _replaced(self, worker: WorkerProcess[DuetAnswer], answer: DuetAnswer | WorkerLost) -> DuetAnswer:
+        """Returns an answer; a worker that was lost over it has another one in its place from here on."""
+        if isinstance(answer, DuetAnswer):
+            return answer
+        if worker in self._workers:
+            place, versions = self._workers.index(worker), (self.plan.base, self.plan.head)
+            self._workers[place] = self.start(versions if self.because is None else (versions[place],))
+        return DuetAnswer(failure=str(answer))
+
+
+def _answer(worker: WorkerProcess[DuetAnswer], request: DuetRequest) -> DuetAnswer | WorkerLost:
+    try:
+        return worker.ask(request)
+    except WorkerLost as lost:
+        return lost
 
 
 def _both(caveats: dict[SideName, tuple[Caveat, ...]]) -> tuple[Caveat, ...]:

@@ -55,15 +55,14 @@ class Duet:
         # Which side is being imported, built or warmed up: what is raised then is that side's fault.
         self.building: SideName | None = None
         self.order = random.Random(f"{seed} {worker}")  # noqa: S311 - an order of steps is no secret
-        # Those of a process without specimens: what these registered in an earlier job is theirs too.
-        self.operators = fingerprint.operators()
+        # Those of a process without specimens: what these changed or registered in an earlier job is theirs too.
+        self.before, self.operators = fingerprint.fingerprint(), fingerprint.operators()
         self._samplers: dict[SideName, Sampler] = {}
         self._registries: dict[SideName, Registry] = {}
 
     def replicate(self, variant: Variant, index: int, *, head_first: bool, begun: float) -> DuetReplicate:
         """Imports, builds, warms up and times both sides; raises LeakFound where they are not separate."""
         started = now() - begun
-        before = fingerprint.fingerprint()
         clock = clock_for(variant.device)
         first = now()
         places = sorted(self.isolation.sides, key=lambda side: (side.name == "head") != head_first)
@@ -92,9 +91,7 @@ class Duet:
         for player in players:
             with self.isolation.inside(player.side):
                 close(player.step)
-        changed = fingerprint.changes(before, fingerprint.fingerprint()) + fingerprint.registered(self.operators)
-        if changed:
-            raise LeakFound.of(changed)
+        self.refuse_leaks()
         del ballast
         return DuetReplicate(
             worker=self.worker,
@@ -106,6 +103,12 @@ class Duet:
             late_imports=late,
             turns=NAMES.get(alternation, "step by step"),
         )
+
+    def refuse_leaks(self) -> None:
+        """Raises LeakFound where a specimen of this process has changed what both versions share."""
+        changed = fingerprint.changes(self.before, fingerprint.fingerprint()) + fingerprint.registered(self.operators)
+        if changed:
+            raise LeakFound.of(changed)
 
     def registry(self, side: Side) -> Registry:
         """Imports a side anew and returns what it registers; once, where it has the process for itself."""

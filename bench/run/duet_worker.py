@@ -100,6 +100,7 @@ class DuetWorker:
                 with self.isolation.inside(side):
                     self.duet.sampler(side, registry)(1, torch.Generator())
             names[side.name] = {kind: registry.names(kind) for kind in KINDS}
+        self._refuse_leaks()
         return DuetAnswer(environment=environment(job.device), names=names)
 
     def _count(self, variant: Variant, side: Side) -> DuetAnswer:
@@ -107,7 +108,14 @@ class DuetWorker:
         registry = self.duet.registry(side)
         sampler = self.duet.sampler(side, registry)
         with self.isolation.inside(side):
-            return DuetAnswer(exact=exact(registry, variant, self.settings.protocol, sampler))
+            found = exact(registry, variant, self.settings.protocol, sampler)
+        # Else what one side changes would be in the counters of the other.
+        self._refuse_leaks()
+        return DuetAnswer(exact=found)
+
+    def _refuse_leaks(self) -> None:
+        if len(self.sides) > 1:
+            self.duet.refuse_leaks()
 
     def _build(self, variant: Variant, side: Side) -> DuetAnswer:
         if self.step is not None:

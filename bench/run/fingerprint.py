@@ -93,4 +93,18 @@ def _settings() -> dict[str, Any]:
         "cudnn tf32": torch.backends.cudnn.allow_tf32,
         "flush denormal": bool(torch.tensor([1e-310], dtype=torch.float64).mul_(1.0).item() == 0.0),
         "autocast on cpu": torch.is_autocast_enabled("cpu"),
+        "hooks of all modules": _global_hooks(),
+        "kernels of torch's operators": _replaced_kernels(),
     }
+
+
+def _global_hooks() -> tuple[int, ...]:
+    places = vars(torch.nn.modules.module).items()
+    found = (value for name, value in sorted(places) if name.startswith("_global_") and isinstance(value, dict))
+    return tuple(id(hook) for hooks in found for hook in hooks.values())
+
+
+def _replaced_kernels() -> frozenset[str]:
+    """Returns the kernels of torch's own operators that were registered from Python; shapes alone change no result."""
+    known: set[str] = getattr(torch.library, "_impls", set())
+    return frozenset(name for name in known if name.startswith("aten/") and not name.endswith("/Meta"))

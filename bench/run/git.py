@@ -10,6 +10,18 @@ from pathlib import Path
 # Reading must not refresh the index: somebody may be committing at this moment.
 _COMMAND = ("git", "--no-optional-locks", "-C")
 PATIENCE_S = 300.0
+# Set inside of hooks, by which git would answer for another repository than the folder's.
+_ELSEWHERE = frozenset(
+    {
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_COMMON_DIR",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_NAMESPACE",
+        "GIT_PREFIX",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,7 @@ def git(folder: Path, *arguments: str, environment: dict[str, str] | None = None
             capture_output=True,
             timeout=PATIENCE_S,
             check=False,
-            env=os.environ | (environment or {}),
+            env={name: value for name, value in os.environ.items() if name not in _ELSEWHERE} | (environment or {}),
         )
     except FileNotFoundError:
         return Answered(fine=False, output="", error="git is not installed")

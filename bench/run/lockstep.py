@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bench.data.duet import SIDES, DuetReplicate, SideName, Version
@@ -20,6 +22,14 @@ REBUILDS = 3
 LEAST_PAIRS, MOST_PAIRS = 4, 100
 # A rebuild is worth about as much time as it takes itself.
 STEPS_SHARE = 1.0
+
+
+def _pin(process: int, cores: set[int]) -> None:
+    """Keeps every thread of a process on some cores, and those that it starts from now on."""
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        # One may have ended since.
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 class Lost(Exception):
@@ -48,7 +58,7 @@ class Lockstep:
             self._greet(variant.device)
             # Only now: what they import, they import on all cores.
             for worker in self._workers.values():
-                os.sched_setaffinity(worker.pid, cores)
+                _pin(worker.pid, cores)
             samples: dict[SideName, dict[str, list[float]]] = {side: {} for side in SIDES}
             warmup = 0
             for _ in range(REBUILDS):

@@ -16,6 +16,9 @@ from bench.run.load import GROUP
 from bench.run.snapshot import Snapshot
 
 _EXTENSIONS = ("*.pyx", "*.cu", "*.cpp", "*.cc", "*.c", "*.rs")
+# What a setup.py says that builds extensions, and what is needed to build any.
+_BUILDING_WORDS = ("ext_modules", "cythonize", "Extension(", "rust_extensions", "cffi_modules")
+_BUILDERS = ("cython", "pybind11", "nanobind", "cffi", "rust", "maturin", "scikit-build", "meson", "cmake", "torch")
 
 
 def version(side: SideName, snapshot: Snapshot, repo: Path, path: str | None, plugins: Sequence[str]) -> Version:
@@ -80,13 +83,33 @@ def separate_because(base: Version, head: Version) -> str | None:
 
 
 def compiled(version: Version) -> str | None:
-    """Returns the name of a source of a version that has to be compiled, or None."""
+    """Returns the name of a source of a version that has to be compiled, or None.
+
+    A source that the project says nothing of is an example, a test, or somebody's scratch.
+    """
+    if not _builds_extensions(Path(version.root)):
+        return None
     for place in version.paths:
         for pattern in _EXTENSIONS:
             found = next(Path(place).rglob(pattern), None)
             if found is not None:
                 return found.name
     return None
+
+
+def _builds_extensions(root: Path) -> bool:
+    """Says whether a version's pyproject.toml or setup.py knows of extensions."""
+    try:
+        script = (root / "setup.py").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        script = ""
+    table = _toml(root).get("tool", {})
+    setuptools = table.get("setuptools", {}) if isinstance(table, dict) else {}
+    return (
+        any(word in script for word in _BUILDING_WORDS)
+        or (isinstance(setuptools, dict) and "ext-modules" in setuptools)
+        or any(tool in need.lower() for need in build_needs(root) for tool in _BUILDERS)
+    )
 
 
 def needs(root: Path) -> list[str]:

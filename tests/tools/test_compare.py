@@ -223,6 +223,38 @@ def test_versions_that_share_what_they_change_get_a_process_each(repository, com
     assert reason in document["variants"][0]["failure"]
 
 
+@pytest.mark.parametrize(
+    ("setup", "reason"),
+    [
+        ("torch.autograd.set_detect_anomaly(True, check_nan=False)", "setting anomaly detection"),
+        pytest.param(
+            "torch.nn.modules.module.register_module_forward_hook(lambda *_: None)",
+            "setting hooks of all modules",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_what_a_version_changes_when_it_is_imported_is_seen(repository, compared, setup, reason):
+    repo = repository(toys())
+    base = repo.commit()
+    repo.write({"toys/__init__.py": f"import torch\n{setup}\n"})
+    code, _, _, document = compared(repo, base, ".", "net/descent", "--budget", "1")
+    (variant,) = document["variants"]
+    assert (code, variant["isolation"]) == (0, "process")
+    assert reason in variant["because"]
+
+
+def test_a_side_that_kills_its_process_loses_no_other_variant(repository, compared):
+    repo = repository(toys())
+    base = repo.commit()
+    repo.write(toys(setup="import os; os._exit(7)"))
+    code, out, _, document = compared(repo, base, ".", "net/descent", "net/plain", "--budget", "1")
+    assert code == 3
+    found = {variant["variant"]: variant["status"] for variant in document["variants"]}
+    assert found == {"net/descent/none": "failed", "net/plain/none": "compared"}
+    assert "FAILED: 1 variant" in out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("setup", "at_once"),

@@ -48,7 +48,7 @@ def _table(items: Sequence[ComparedVariant], marked: dict[int, tuple[int, ...]])
 
 def head() -> list[str]:
     """Returns the two lines that a table of variants begins with."""
-    heads = ["variant", *words.COLUMNS, "sees", "n"]
+    heads = ["variant", *words.COLUMNS, "n"]
     return [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
 
 
@@ -60,7 +60,6 @@ def row(item: ComparedVariant, numbers: Sequence[int], details: Sequence[str] | 
     cells = [
         "<br>".join([name, *map(escape, details)]),
         *(_cell(words.row(item, metric)) for metric in words.COLUMNS),
-        words.detectable(item.rows[0].verdict) if item.rows else "",
         words.replicates(item),
     ]
     return f"| {' | '.join(cells)} |"
@@ -70,4 +69,5 @@ def _cell(judged: Judged | None) -> str:
     if judged is None:
         return ""
     verdict = judged.verdict
-    return f"{SIGNS[verdict.word]} {verdict.word} {words.change(verdict)}<br>{words.interval(verdict)}"
+    said = f"{SIGNS[verdict.word]} {verdict.word} {words.change(verdict)}"
+    return f"{said}<br>{words.interval(verdict)}<br>{words.sees(verdict)}"

@@ -24,7 +24,7 @@ def render(report: Report, *, width: int, color: bool) -> str:
     table.add_column("variant", overflow="fold")
     for head in words.COLUMNS:
         table.add_column(head, justify="right", overflow="fold")
-    table.add_column("sees\nn", justify="right", overflow="fold", width=7)
+    table.add_column("n", justify="right", overflow="fold", width=7)
     below: list[Text] = []
     for item, numbers in zip(items, marks.marks, strict=True):
         name = Text(str(item.duet.variant))
@@ -34,8 +34,8 @@ def render(report: Report, *, width: int, color: bool) -> str:
             below.append(Text.assemble(name, ": ", (words.status(item), "red" if item.duet.failure else "dim")))
             continue
         label = Text.assemble(name, (f" [{','.join(map(str, numbers))}]" if numbers else "", "dim"))
-        sees = Text.assemble(words.detectable(item.rows[0].verdict), "\n", (words.replicates(item), "dim"))
-        table.add_row(label, *(_cell(words.row(item, metric)) for metric in words.COLUMNS), sees)
+        count = Text(words.replicates(item), style="dim")
+        table.add_row(label, *(_cell(words.row(item, metric)) for metric in words.COLUMNS), count)
     return to_string(
         [
             Text(line.text, style=STYLES[line.word] if line.word != "equivalent" else "bold"),
@@ -57,4 +57,5 @@ def _cell(judged: Judged | None) -> Text:
         return Text("")
     verdict = judged.verdict
     change = f"{verdict.word}\n{words.change(verdict)}\n"
-    return Text.assemble((change, STYLES[verdict.word]), (words.interval(verdict).removesuffix(" %"), "dim"))
+    known = f"{words.interval(verdict).removesuffix(' %')}\n{words.sees(verdict)}"
+    return Text.assemble((change, STYLES[verdict.word]), (known, "dim"))

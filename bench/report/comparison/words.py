@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.analyze.comparison import ComparedVariant, Fact, Judged, Report
 from bench.analyze.verdict import Verdict, Word
@@ -60,6 +60,11 @@ def detectable(verdict: Verdict) -> str:
     return ABSENT if verdict.detectable is None else f"{100 * verdict.detectable:.2g} %"
 
 
+def sees(verdict: Verdict) -> str:
+    """Returns that with its name, for a cell."""
+    return f"sees {detectable(verdict)}"
+
+
 def replicates(item: ComparedVariant) -> str:
     """Returns how many replicates there are, and pairs of steps in them."""
     found = item.duet.replicates
@@ -95,7 +100,17 @@ def ordered(report: Report) -> list[ComparedVariant]:
 
 
 def headline(report: Report) -> Headline:
-    """Returns the verdict line: what is slower or faster by how much, else how sure it is that nothing is."""
+    """Returns the verdict line: what is slower or faster by how much, else how sure it is that nothing is.
+
+    What could not be measured on one side ends it.
+    """
+    line = news(report)
+    failed = sum(item.duet.status == "failed" for item in report.variants)
+    return replace(line, text=f"{line.text}; FAILED: {plural(failed, 'variant')}") if failed else line
+
+
+def news(report: Report) -> Headline:
+    """Returns the verdict line without what failed."""
     found = [(item, judged) for item in ordered(report) for judged in item.rows]
     for word in ("slower", "faster"):
         hits = sorted(
@@ -171,7 +186,10 @@ def legend(report: Report) -> list[str]:
             "change: head over base, the center of the replicates' medians of paired log ratios, above its interval; "
             f"all intervals of a report hold together, whenever the run stopped, with {level}."
         ),
-        "sees: the change that these replicates would have found nine times in ten. n: replicates x pairs of steps.",
+        (
+            "sees: the change that these replicates would have found nine times in ten, — where it is unbounded. "
+            "n: replicates x pairs of steps."
+        ),
     ]
 
 

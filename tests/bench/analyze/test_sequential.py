@@ -141,3 +141,12 @@ def test_an_end_of_an_interval_is_the_outermost_shift_that_is_not_refuted():
         if bounds is not None:
             for shift in (*np.linspace(-2, bounds[0] - 1e-4, 60), *np.linspace(bounds[1] + 1e-4, 2, 60)):
                 assert log_capital(values, shift) >= -math.log(ALPHA)
+
+
+def test_values_that_are_symmetric_about_nothing_keep_the_last_interval_that_there_was():
+    generator = np.random.default_rng(3)
+    skewed = np.where(generator.random(400) < 0.7, 0.01, 0.05) + generator.normal(0, 5e-4, 400)
+    found = [interval(skewed[:count].tolist(), ALPHA) for count in (40, 80, 200, 400)]
+    assert log_capital(skewed, center(skewed)) >= -math.log(ALPHA)
+    assert all(bounds is not None and bounds[0] > 0 for bounds in found)
+    assert found[-1] == found[-2]

@@ -49,7 +49,16 @@ def test_a_change_inside_of_the_margin_is_slower_and_said_so():
 def test_a_change_known_from_the_whole_report_needs_no_interval_of_its_own():
     values = ratios(0.009, 0.018, 20)
     assert judge(values, Rule(), ALPHA).word == "inconclusive"
-    assert judge(values, Rule(), ALPHA, changed=True).word == "slower"
+    found = judge(values, Rule(), ALPHA, changed=True)
+    assert found.word == "slower"
+    # No word that its own interval contradicts.
+    assert found.low == 1 < found.ratio < found.high
+    mirrored = judge([-value for value in values], Rule(), ALPHA, changed=True)
+    assert (mirrored.word, mirrored.high) == ("faster", 1)
+
+
+def test_nothing_below_the_threshold_could_have_been_seen():
+    assert judge(ratios(0.0, 0.0001, 200), Rule(), ALPHA).detectable == Rule().threshold
 
 
 def test_what_could_have_been_seen_shrinks_with_replicates_and_is_unknown_for_few():

@@ -157,6 +157,23 @@ def test_changed_settings_functions_and_operators_are_found(monkeypatch):
         torch.set_float32_matmul_precision(precision)
 
 
+@pytest.mark.filterwarnings("ignore:.*Overriding a previously registered kernel")
+def test_hooks_of_all_modules_and_kernels_put_in_place_of_torchs_are_found():
+    before = fingerprint.fingerprint()
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        assert fingerprint.changes(before, fingerprint.fingerprint()) == ["setting hooks of all modules"]
+    finally:
+        handle.remove()
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("log_normal", lambda x, *_: x, "CPU")
+    try:
+        assert fingerprint.changes(before, fingerprint.fingerprint()) == ["setting kernels of torch's operators"]
+    finally:
+        library._destroy()
+    assert fingerprint.changes(before, fingerprint.fingerprint()) == []
+
+
 def test_operators_that_installed_packages_register_when_they_are_first_used_are_no_change():
     importlib.import_module("torch.ao.quantization.fx._decomposed")
     named = {name for name in fingerprint.operators() if name.startswith(("quantized_decomposed::", "aten::add"))}

@@ -14,6 +14,11 @@ dependencies = ["torch>=2.8"{more}]
 x = "pkg.plugin"
 """
 
+BUILDS = """
+[build-system]
+requires = ["setuptools", "Cython>=3"]
+"""
+
 
 @pytest.fixture
 def copy(tmp_path):
@@ -74,4 +79,10 @@ def test_versions_are_kept_apart_when_they_need_other_packages_or_are_compiled(c
     for number, need in enumerate(("numpy>=99", "no-such-package", "x @ file:///x.whl", "not a requirement")):
         assert need in separate_because(plain, make(f"c{number}", f', "{need}"'))
     assert separate_because(plain, make("e", ", \"x; python_version < '3'\"")) is None
-    assert "fast.pyx" in separate_because(plain, make("d", pkg__fast_pyx=""))
+    builds = {"setup_py": "setup(ext_modules=cythonize('pkg/fast.pyx'))"}
+    assert "fast.pyx" in separate_because(plain, make("d", pkg__fast_pyx="", **builds))
+    # An example, a test, somebody's scratch: nothing says that it is built.
+    assert separate_because(plain, make("f", docs__example_pyx="")) is None
+    assert separate_because(plain, make("g", docs__example_pyx="", setup_py="setup()")) is None
+    snapshot = copy("h", docs__example_pyx="", pyproject_toml=DECLARES.format(more="") + BUILDS)
+    assert "example.pyx" in separate_because(plain, version("head", snapshot, tmp_path / "repo", None, ()))
