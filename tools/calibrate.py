@@ -170,7 +170,7 @@ def _summary(trials: list[Trial]) -> str:
         groups.setdefault((trial.variant, trial.busy, trial.effect, trial.of), []).append(trial)
     for (name, busy, effect, of), own in sorted(groups.items()):
         change = f"{of} +{100 * effect:g} %" if effect else "none"
-        alarms = "" if effect else _share(calibration.count([calibration.false_alarm(words[id(t)]) for t in own]))
+        alarms = "" if effect else _share(calibration.count([calibration.false_alarm(t, rule) for t in own]))
         longest = max(trial.budget_s for trial in own)
         for limit in [limit for limit in LIMITS if limit <= longest] or [longest]:
             able = [t for t in own if t.budget_s >= limit]
@@ -182,11 +182,14 @@ def _summary(trials: list[Trial]) -> str:
             lines.append(f"| {' | '.join([*cells, alarms])} |")
     identical = [trial for trial in trials if not trial.effect]
     if identical:
-        total = calibration.count([calibration.false_alarm(words[id(trial)]) for trial in identical])
+        total = calibration.count([calibration.false_alarm(trial, rule) for trial in identical])
+        able = [trial for trial in identical if calibration.could_alarm(trial, rule)]
+        firm = calibration.count([calibration.false_alarm(trial, rule) for trial in able])
         family = calibration.reports(identical, rule, variants=5, times=SIMULATED)
         lines += [
             "",
             f"False alarms in any row, of all comparisons of identical code: {_share(total)}.",
+            f"Of those with replicates enough for a verdict, had all of them said the same: {_share(firm)}.",
             f"Reports of 5 variants (20 rows) with any false alarm, simulated from these trials: {_share(family)}.",
         ]
     return "\n".join(lines)

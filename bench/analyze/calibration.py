@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import binomtest
 
 from bench.analyze import sequential
@@ -15,6 +16,7 @@ from bench.analyze.verdict import Rule, Word, judge
 from bench.data.calibration import Trial
 
 LEVEL = 0.95
+Array = npt.NDArray[np.float64]
 Words = dict[str, tuple[Word, float]]
 
 
@@ -53,9 +55,17 @@ def verdicts(trial: Trial, rule: Rule, variants: int = 1) -> Words:
     return found
 
 
-def false_alarm(words: Words) -> bool:
-    """Says whether identical versions were called slower or faster in any row."""
-    return any(word in {"slower", "faster"} for word, _ in words.values())
+def false_alarm(trial: Trial, rule: Rule) -> bool:
+    """Says whether identical versions would be called slower or faster in any row, at any look."""
+    return _alarms(trial, rule, 1, np.ones(len(trial.seconds)))
+
+
+def could_alarm(trial: Trial, rule: Rule) -> bool:
+    """Says whether a trial has enough replicates for a verdict, had all of them said the same."""
+    return any(
+        sequential.log_capital(np.abs(values).tolist()) >= -math.log(share(rule, metric, len(trial.phases), 1))
+        for metric, values in trial.log_ratios.items()
+    )
 
 
 def decided(log_ratios: Sequence[float], rule: Rule, metric: str, phases: int) -> bool:
@@ -79,13 +89,13 @@ def reports(trials: Sequence[Trial], rule: Rule, *, variants: int, times: int, s
     outcomes = []
     for _ in range(times):
         drawn = (trials[at] for at in generator.integers(len(trials), size=variants))
-        outcomes.append(any(_alarms_when_tossed(trial, rule, variants, generator) for trial in drawn))
+        tossed = ((trial, generator.choice((-1.0, 1.0), len(trial.seconds))) for trial in drawn)
+        outcomes.append(any(_alarms(trial, rule, variants, signs) for trial, signs in tossed))
     return count(outcomes)
 
 
-def _alarms_when_tossed(trial: Trial, rule: Rule, variants: int, generator: np.random.Generator) -> bool:
+def _alarms(trial: Trial, rule: Rule, variants: int, signs: Array) -> bool:
     """Says whether any look at any row excludes no change and finds it relevant, also after another verdict stood."""
-    signs = generator.choice((-1.0, 1.0), len(trial.seconds))
     for metric, values in trial.log_ratios.items():
         tossed = signs * values
         bound = -math.log(share(rule, metric, len(trial.phases), variants))
