@@ -40,14 +40,16 @@ NOT_REPEATED = frozenset({"json", "markdown", "html", "conclusive", "set_name", 
 @click.option("--set", "set_name", metavar="NAME", help="A set of suites/catalog.py, to which SELECT is applied.")
 @click.option("--catalog", metavar="PATH", help="Another file with SETS.  [default: suites/catalog.py]")
 @click.option("--batch", type=int, metavar="N", help="Batch size of every variant.")
-@click.option("--threads", type=int, default=1, show_default=True, metavar="N", help="Intra-op threads.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Intra-op threads.")
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N, of every variant.")
 @click.option("--data", default="digits", show_default=True, metavar="SOURCE", help="As in stepbench measure.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of models and batches.")
 @click.option(
     "--budget", type=float, default=30.0, show_default=True, metavar="SECONDS", help="At most so long a variant."
 )
-@click.option("--workers", type=int, default=4, show_default=True, metavar="N", help="Processes that take turns.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=4, show_default=True, metavar="N", help="Processes that take turns."
+)
 @click.option(
     "--isolation",
     type=click.Choice(["auto", "module", "process"]),
@@ -84,7 +86,9 @@ def command(
     \b
     Exit codes:
       0 nothing is slower  1 a step or phase is slower  2 wrong usage  3 a variant failed
-      4 nothing was measured  5 a step is inconclusive and --conclusive was given
+      4 nothing was measured  5 a step is inconclusive and --conclusive was given  130 interrupted
+    Where several hold, the first of 130, 1, 3, 4 and 5. What leads out of one process, where --isolation module asks for
+    one, is a variant that failed, and wrong usage where it shows before any variant is built.
     """
     output.check(given)
     judged_by = rule.chosen(given)
