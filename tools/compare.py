@@ -87,8 +87,8 @@ def command(
     Exit codes:
       0 nothing is slower  1 a step or phase is slower  2 wrong usage  3 a variant failed
       4 nothing was measured  5 a step is inconclusive and --conclusive was given  130 interrupted
-    Where several hold, the first of 130, 1, 3, 4 and 5. What leads out of one process, where --isolation module asks for
-    one, is a variant that failed, and wrong usage where it shows before any variant is built.
+    Where several hold, the first of 130, 1, 3, 4 and 5. With --isolation module, what needs a process for each version
+    is a variant that failed, and wrong usage where it shows before any variant is built.
     """
     output.check(given)
     judged_by = rule.chosen(given)
