@@ -74,7 +74,7 @@ INTERRUPTED = 130
 )
 @click.option("--levels", metavar="LEVELS", help="With --deploy, as in stepbench deploy.  [default: O0,O1,O2]")
 @click.option("--fresh", is_flag=True, help="Start over, and lose what --out holds of the same seeds.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Intra-op threads.")
+@click.option("--threads", type=int, default=1, show_default=True, metavar="N", help="Intra-op threads.")
 @click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", help="A Python file with register(registry); repeatable."
 )
