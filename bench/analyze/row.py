@@ -36,8 +36,8 @@ class Ratio:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean with its 95 % interval over seeds; no interval (None) of one seed."""
+class Mean:
+    """A mean over seeds with its 95 % interval, Student's t; no interval (None) of a single seed."""
 
     center: float
     low: float | None
@@ -49,8 +49,8 @@ class Standing:
     """The share of right answers of a quantized model, and how much more that is than its float model's, by seed."""
 
     accuracy: Accuracy
-    share: Estimate
-    difference: Estimate
+    share: Mean
+    difference: Mean
 
 
 @dataclass(frozen=True, kw_only=True)

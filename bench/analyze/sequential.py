@@ -96,11 +96,12 @@ def interval(values: Sequence[float], alpha: float) -> tuple[float, float] | Non
     holds at all times as each does.
     """
     bound = -math.log(alpha)
-    while values and log_capital(values, center(values)) >= bound:
+    middle = center(values) if values else 0.0
+    while values and log_capital(values, middle) >= bound:
         values = values[:-1]
+        middle = center(values) if values else 0.0
     if not values:
         return None
-    middle = center(values)
     low, high = (_edge(values, bound, middle, side) for side in (-1, 1))
     return None if low is None or high is None else (low, high)
 

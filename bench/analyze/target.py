@@ -6,19 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from bench.analyze.sample import Value, interval
+from bench.analyze.row import Mean
+from bench.analyze.seeds import mean
 from bench.data.environment import Environment
 from bench.data.target import Checkpoint, TargetProtocol, TargetRecord, Training
 from bench.data.variant import NONE, Variant
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mean:
-    """A mean over seeds with its 95 % interval, Student's t; no interval (None) of a single seed."""
-
-    center: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +96,8 @@ def _row(variant: Variant, found: Iterable[Training], protocol: TargetProtocol) 
         trials=trials,
         trainings=measured,
         arrivals=arrivals,
-        steps=_mean([arrival.steps for arrival in there]) if whole else None,
-        seconds=_mean([arrival.seconds for arrival in there]) if whole else None,
+        steps=mean([arrival.steps for arrival in there]) if whole else None,
+        seconds=mean([arrival.seconds for arrival in there]) if whole else None,
         step_ratio=None,
         second_ratio=None,
         failure=next((training.failure for training in (*measured, *trials) if training.failure), None),
@@ -130,17 +122,9 @@ def _against(row: TargetRow, base: TargetRow) -> TargetRow:
     )
 
 
-def _mean(values: Sequence[float]) -> Mean:
-    # A seed has a process of its own, and is what is repeated.
-    center, half = interval(Value(seed, seed, value) for seed, value in enumerate(values))
-    return Mean(
-        center=center, low=None if half is None else center - half, high=None if half is None else center + half
-    )
-
-
 def _ratio(pairs: Sequence[tuple[float, float]]) -> Mean | None:
     if any(min(pair) <= 0 for pair in pairs):
         return None
-    mean = _mean([math.log(ours / other) for ours, other in pairs])
-    low, high = (None if end is None else math.exp(end) for end in (mean.low, mean.high))
-    return Mean(center=math.exp(mean.center), low=low, high=high)
+    found = mean([math.log(ours / other) for ours, other in pairs])
+    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
+    return Mean(center=math.exp(found.center), low=low, high=high)

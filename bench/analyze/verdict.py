@@ -70,7 +70,7 @@ def judge(log_ratios: Sequence[float], rule: Rule, alpha: float, *, changed: boo
     Holm's procedure over the report, though the row's own interval may not show it yet.
     """
     estimate = sequential.center(log_ratios)
-    bounds = sequential.interval(log_ratios, alpha)
+    own = bounds = sequential.interval(log_ratios, alpha)
     low, high = bounds or (-math.inf, math.inf)
     real = changed or low > 0 or high < 0
     if changed and bounds is not None and low <= 0 <= high:
@@ -96,7 +96,7 @@ def judge(log_ratios: Sequence[float], rule: Rule, alpha: float, *, changed: boo
         ratio=math.exp(estimate),
         low=None if bounds is None else math.exp(low),
         high=None if bounds is None else math.exp(high),
-        detectable=_detectable(log_ratios, sequential.interval(log_ratios, alpha), rule),
+        detectable=_detectable(log_ratios, own, rule),
         evidence=sequential.log_capital(log_ratios),
         replicates=len(log_ratios),
         note=note,

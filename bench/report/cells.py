@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bench.analyze.row import Estimate, Ratio, Row, Table
+from bench.analyze.row import Mean, Ratio, Row, Table
 from bench.data.environment import Environment
 from bench.data.metric import COMMUNICATE, METRICS, PHASES, PHASES_OF_RANKS
 from bench.data.protocol import NO_PROTOCOL
@@ -189,7 +189,7 @@ def accuracies(row: Row, table: Table) -> list[str]:
     ]
 
 
-def _between(found: Estimate, form: str) -> str:
+def _between(found: Mean, form: str) -> str:
     if found.low is None or found.high is None:
         return ""
     return f" ({100 * found.low:{form}} to {100 * found.high:{form}})"

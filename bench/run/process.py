@@ -17,7 +17,7 @@ import msgspec
 
 from bench.errors import WorkerLost
 
-# Jobs answer within seconds, but for steps that take seconds themselves: ten minutes are forty steps of a quarter.
+# Most jobs answer within seconds; a replicate of steps that take ten seconds each is one answer, and takes minutes.
 PATIENCE_S = 600.0
 Answer = TypeVar("Answer")
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tests.repositories import Repository
-from tests.tools.test_compare import PLUGIN, PYPROJECT
+from tests.tools.toys import PLUGIN, PYPROJECT
 
 COMMITS = 12
 # Rounds of small operations in a step of the optimizer: some milliseconds, and a tenth more.

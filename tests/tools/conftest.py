@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+
+from tests.tools.toys import QUICK
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs/examples/my_specimens.py"
@@ -34,3 +37,15 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         measure, "Protocol", lambda **given: Protocol(**{**given, "workers": min(2, given["workers"]), "rounds": 1})
     )
+
+
+@pytest.fixture
+def compared(stepbench, tmp_path):
+    """Runs a comparison and returns exit code, output, errors and the JSON document."""
+
+    def run(repo, *arguments):
+        path = tmp_path / "out.json"
+        code, out, err = stepbench("compare", "--repo", repo.path, "--json", path, *QUICK, *arguments)
+        return code, out, err, json.loads(path.read_text()) if path.exists() else None
+
+    return run

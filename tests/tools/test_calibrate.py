@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.tools.test_compare import toys
+from tests.tools.toys import toys
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.5])

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from tests.tools.test_compare import PLUGIN, PYPROJECT, QUICK, toys
+from tests.tools.toys import PLUGIN, PYPROJECT, QUICK, toys
 
 SOURCE = """
 #include <Python.h>

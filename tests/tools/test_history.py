@@ -14,7 +14,7 @@ import pytest
 from bench.store.codec import encode
 from tests.bench.report.history.test_golden import foreign
 from tests.histories import records
-from tests.tools.test_compare import toys
+from tests.tools.toys import toys
 
 COMMITS = 12
 CULPRIT = 6

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench.analyze.target import Mean, TargetRow, TargetTable
+from bench.analyze.row import Mean
+from bench.analyze.target import TargetRow, TargetTable
 from bench.data.target import Training
 from bench.report import cells, units
 from bench.report.plain import one_line

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.analyze.row import Estimate, Standing
+from bench.analyze.row import Mean, Standing
 from bench.data.accuracy import Accuracy, Scored
 from bench.data.measurement import Caveat
 from bench.report import document, markdown, seed, terminal
@@ -83,7 +83,7 @@ def standing(share, difference, half, qat_epochs=0, seeds=5, data="digits, 1,347
     scored = tuple(Scored(seed=seed, examples=450, correct=440, float_correct=441) for seed in range(seeds))
     accuracy = Accuracy(model="m", flow="f", data=data, epochs=8, qat_epochs=qat_epochs, seeds=scored)
     ends = [(None, None) if half is None else (center - half, center + half) for center in (share, difference)]
-    found = [Estimate(center=c, low=low, high=high) for c, (low, high) in zip((share, difference), ends, strict=True)]
+    found = [Mean(center=c, low=low, high=high) for c, (low, high) in zip((share, difference), ends, strict=True)]
     return Standing(accuracy=accuracy, share=found[0], difference=found[1])
 
 
