@@ -131,8 +131,8 @@ def target(session: nox.Session) -> None:
 def eva(session: nox.Session) -> None:
     """Measure Eva in all its forms beside SGD and the published algorithm, at batch 1 and 32; about ten minutes."""
     install(session)
-    eight_bit = ("eva-8bit", "eva-8bit-compiled", "eva-8bit-cpu")
-    optimizers = ("sgd", "eva", "eva-compiled", *eight_bit, "eva-reference")
+    eight_bit = ("eva-8bit", "eva-8bit-cpu", "eva-8bit-eager")
+    optimizers = ("sgd", "eva", "eva-eager", *eight_bit, "eva-reference")
     how = ("--plugin", "tests/studies/eva_reference.py", "--results", "results/eva")
     for batch in ("1", "32"):
         for model in ("resnet20", "autoencoder", "vit"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from bench.data.measurement import WHEN_SLOWER, Caveat, Counters
@@ -45,7 +46,7 @@ def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sample
     if step.optimizer is not None:
         values["state_bytes"] = sum(parts.values())
     values |= weight_bytes(step.module)
-    hashes = sources.hash_parts(registry, step)
+    hashes, said = sources.hash_parts(registry, step), _remarks(step)
     close(step)
     # Quality is that of a run from the seed, so the counted step, which has trained already, is of no use.
     fresh = build(registry, variant, data=data, seed=protocol.seed)
@@ -57,9 +58,17 @@ def exact(registry: Registry, variant: Variant, protocol: Protocol, data: Sample
     return Exact(
         phases=step.phases,
         counters=Counters(values=values, state_bytes=parts),
-        caveats=(*caveats, *unfused, *((_EAGER,) if variant.compiled else ()), *result.caveats),
+        caveats=(*caveats, *said, *unfused, *((_EAGER,) if variant.compiled else ()), *result.caveats),
         sources=hashes,
     )
+
+
+def _remarks(step: Step) -> tuple[Caveat, ...]:
+    """Returns what an optimizer says of its own rows, where it does."""
+    said = getattr(step.optimizer, "remarks", None)
+    if not isinstance(said, Mapping):
+        return ()
+    return tuple(Caveat(code=str(code), message=str(message)) for code, message in said.items())
 
 
 def _quantized(

@@ -17,13 +17,15 @@ from bench.run.build import Step
 _STANDARD = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
 # By name, because an environment may see the packages of another one.
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+# What a module may compile for itself lies beside it.
+_NATIVE = frozenset({".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hpp", ".metal"})
 
 
 def hash_parts(registry: Registry, step: Step) -> dict[str, str]:
     """Returns `kind:name` -> SHA-256 for each part of a built step.
 
-    The hash covers the factory's own text, the files that define the classes it built, and every file of the same
-    top-level package that those import, directly or not.
+    The hash covers the factory's own text, the files that define the classes it built, every file of the same
+    top-level package that those import, directly or not, and sources in C, C++ and the like beside one of them.
     """
     built: dict[str, list[Any]] = {
         "model": [*step.module.modules(), step.workload.loss],
@@ -44,6 +46,9 @@ def _hash(part: Part, objects: list[Any]) -> str:
     files: dict[str, Path] = {}
     for name in sorted({_module_of(item) for item in objects}):
         _collect(name, home, files)
+    for folder in {path.parent for path in files.values()}:
+        beside = (path for path in folder.iterdir() if path.suffix in _NATIVE and path.is_file())
+        files |= {f"{folder.name}/{path.name}": path for path in beside}
     for name, path in sorted(files.items()):
         digest.update(f"\0{name}\0".encode() + path.read_bytes())
     return digest.hexdigest()

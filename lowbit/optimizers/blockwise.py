@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -42,13 +43,19 @@ def _decoding_pairs(device: torch.device) -> torch.Tensor:
     Half as many gathers, and of a width that the CPU kernel moves four times as fast as floats. The table takes
     512 KiB, once on a device; it is no part of any optimizer's state.
     """
-    table = torch.tensor(dynamic_map(), dtype=torch.float32)
+    table = decoding(device)
     pairs = torch.stack([table.repeat(256), table.repeat_interleave(256)], dim=1)
-    return pairs.contiguous().view(torch.int64).view(-1).to(device)
+    return pairs.contiguous().view(torch.int64).view(-1)
 
 
 @functools.lru_cache(maxsize=8)
-def _encoding(device: torch.device) -> torch.Tensor:
+def decoding(device: torch.device) -> torch.Tensor:
+    """Maps a code to its fp32 value."""
+    return torch.tensor(dynamic_map(), dtype=torch.float32).to(device)
+
+
+@functools.lru_cache(maxsize=8)
+def encoding(device: torch.device) -> torch.Tensor:
     """Maps the 65,536 half-precision numbers, by their bits, to the code of the nearest value of the map."""
     table = torch.tensor(dynamic_map(), dtype=torch.float64)
     halves = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
@@ -70,7 +77,7 @@ def quantize(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     scales.clamp_(min=SMALLEST_SCALE)
     halves = (values * scales.reciprocal().unsqueeze(1)).to(torch.float16)
     index = halves.view(torch.int16).to(torch.int32).add_(2**15)
-    codes = torch.index_select(_encoding(values.device), 0, index.view(-1))
+    codes = torch.index_select(encoding(values.device), 0, index.view(-1))
     return codes.view(values.shape), scales
 
 
@@ -79,6 +86,18 @@ def dequantize(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     index = codes.view(-1).view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
     values = torch.index_select(_decoding_pairs(codes.device), 0, index).view(torch.float32)
     return values.view(codes.shape).mul_(scales.unsqueeze(1))
+
+
+class Coder(Protocol):
+    """What codes vectors: this module, or the one in C++."""
+
+    def encode(self, tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """See `encode`."""
+        ...
+
+    def decode(self, codes: Sequence[torch.Tensor], scales: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """See `decode`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -119,10 +138,7 @@ def encode(tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[to
     return kept, list(torch.split(scales, list(layout.blocks)))
 
 
-def decode(codes: Sequence[torch.Tensor], scales: Sequence[torch.Tensor]) -> tuple[Layout, torch.Tensor]:
-    """Decodes what `encode` gave into one buffer; returns its layout and the buffer, fp32 [blocks, block].
-
-    Padding decodes to zeros, so that the buffer can be changed and encoded again.
-    """
+def decode(codes: Sequence[torch.Tensor], scales: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Decodes what `encode` gave: returns fp32 vectors, views of one buffer."""
     layout = Layout(tuple(code.numel() for code in codes))
-    return layout, dequantize(layout.pack(codes, codes[0], dynamic_map().index(0.0)), torch.cat(list(scales)))
+    return layout.parts(dequantize(layout.pack(codes, codes[0], dynamic_map().index(0.0)), torch.cat(list(scales))))

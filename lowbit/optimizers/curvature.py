@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from lowbit.optimizers.factors import Factors, worth_keeping
 from lowbit.optimizers.kronecker import at_least_fp32, output_vector
 from lowbit.optimizers.layer_hook import LayerHook, input_vector
+from lowbit.optimizers.native.vectors import Vectors
 from lowbit.optimizers.ranks import Exchange
 from lowbit.optimizers.small_layers import Pass, vectors, waits
 
@@ -32,13 +34,23 @@ class Capture:
     Vectors are collected where a forward pass with gradients is followed by its backward pass. A layer that runs
     several times between steps (used twice, or gradients accumulated) gives several pairs, whose mean is taken; only
     their sum is kept, however many there are. Only modules whose class is exactly Linear or Conv2d are hooked, as
-    published. With an `exchange` the pairs are those of all ranks, sent as soon as no gradient is awaited.
+    published. With an `exchange` the pairs are those of all ranks, sent as soon as no gradient is awaited. With
+    `compiled` those of small layers are taken in C++.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], samples: int, exchange: Exchange | None = None) -> None:
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        samples: int,
+        exchange: Exchange | None = None,
+        *,
+        compiled: bool = False,
+    ) -> None:
         self.layers = dict(layers)
         self.exchange = exchange
         self.samples = samples if exchange is None else exchange.share(samples)
+        self.compiled = compiled
+        self._vectors = Vectors(self.samples) if compiled else functools.partial(vectors, samples=self.samples)
         self.awaited = 0
         self.active = True
         self.sums: dict[str, _Sum] = {}
@@ -79,7 +91,7 @@ class Capture:
     def _release(self) -> None:
         """Takes the vectors of what is held: in backward, so that nobody can have written to it since."""
         held, self._held = self._held, []
-        for each, (a, g) in zip(held, vectors(held, self.samples), strict=True):
+        for each, (a, g) in zip(held, self._vectors(held), strict=True):
             self._sum(each.name, a, g)
 
     def keep(self, name: str, factors: Factors) -> None:
@@ -140,7 +152,7 @@ class Capture:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Capture:
         """Hooks the copied layers; nothing collected is copied, as deepcopy drops gradients too."""
-        twin = Capture(copy.deepcopy(self.layers, memo), self.samples)
+        twin = Capture(copy.deepcopy(self.layers, memo), self.samples, compiled=self.compiled)
         twin.exchange = copy.deepcopy(self.exchange, memo)
         twin.active = self.active
         if not self._handles:

@@ -7,37 +7,14 @@ gradient in place, as the published code rewrites gradients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from lowbit.optimizers import compiled_descent
-from lowbit.optimizers.eva_layers import Layer
+from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.hyperparameters import Rates
-
-
-class Direction(NamedTuple):
-    """One parameter's share of nu V = scale (G + column a^T); a bias is the last column of G, so its a is None."""
-
-    column: torch.Tensor
-    a: torch.Tensor | None
-    groups: int
-
-
-def directions_of(
-    layers: Sequence[Layer],
-    grads: Mapping[int, torch.Tensor],
-    a: Sequence[torch.Tensor],
-    columns: Sequence[torch.Tensor],
-) -> dict[int, Direction]:
-    """Returns the directions of the weights of layers, and of those biases that have a gradient, by `id`."""
-    found: dict[int, Direction] = {}
-    for layer, row, column in zip(layers, a, columns, strict=True):
-        found[id(layer.weight)] = Direction(column, row, layer.groups)
-        if layer.bias is not None and id(layer.bias) in grads:
-            found[id(layer.bias)] = Direction(column, None, layer.groups)
-    return found
+from lowbit.optimizers.native import descent as native
 
 
 def momentum_buffer(state: dict[str, Any], parameter: torch.Tensor) -> torch.Tensor:
@@ -72,9 +49,11 @@ def descend(
 
     This is torch.optim.SGD (no dampening, no Nesterov) on preconditioned gradients; a buffer of zeros gives its
     first step. Where a direction is None, nu V is the gradient. Where `healthy` is false nothing changes but gradients,
-    which may be overwritten. With `compiled` large parameters are updated by compiled code, in one pass.
+    which may be overwritten. With `compiled` what C++ takes is updated there, and its gradients stay as they are.
     """
     parts = [_Part(*of) for of in zip(parameters, grads, buffers, directions, strict=True)]
+    if compiled and native.takes(rates, healthy):
+        parts = _compiled_first(parts, scale, rates)
     groups: dict[tuple[torch.dtype, torch.device, bool], list[_Part]] = {}
     loose: list[_Part] = []
     for part in parts:
@@ -92,31 +71,27 @@ def descend(
         assert scale is not None
         # The kernel reads its divisor in fp32, which is not enough for parameters of more.
         divisor = scale.reciprocal().float() if same[0].parameter.dtype.itemsize <= 4 else None
-        small = _compiled_first(same, scale, rates) if compiled and healthy is None else same
-        if not small:
-            continue
-        corrected = [part.grad for part in small]
-        for part in small:
+        corrected = [part.grad for part in same]
+        for part in same:
             assert part.direction is not None
             _correct(part.grad, part.direction)
         if divisor is None:
             torch._foreach_mul_(corrected, scale)
-        _fused(small, corrected, rates, divisor, found_inf)
+        _fused(same, corrected, rates, divisor, found_inf)
     if loose:
         _unfused(loose, rates, scale, healthy)
 
 
-def _compiled_first(parts: Sequence[_Part], scale: torch.Tensor, rates: Rates) -> list[_Part]:
-    """Updates what compiled code takes, and returns the other parts."""
-    rest = []
+def _compiled_first(parts: Sequence[_Part], scale: torch.Tensor | None, rates: Rates) -> list[_Part]:
+    """Updates what C++ takes of what has a direction, and returns the rest: what has none torch takes all at once."""
+    taken, rest = [], []
     for part in parts:
         p, grad, buffer, direction = part
-        if compiled_descent.takes(p, direction):
-            assert direction is not None
-            assert direction.a is not None
-            compiled_descent.step(p, grad, buffer, direction.column, direction.a, scale, rates)
+        if direction is not None and native.fits(p, grad, direction):
+            taken.append(native.Part(p, grad, direction, buffer))
         else:
             rest.append(part)
+    native.descend(taken, scale, rates)
     return rest
 
 
@@ -136,7 +111,7 @@ def _fused(
 
 def _correct(grad: torch.Tensor, direction: Direction) -> None:
     """Adds column a^T to a contiguous G in place, to each curvature block on its own where there are several."""
-    column, a, groups = direction
+    column, a, groups, _ = direction
     if column.dtype != grad.dtype:
         column, a = column.to(grad.dtype), None if a is None else a.to(grad.dtype)
     if a is None:

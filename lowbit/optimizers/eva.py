@@ -12,18 +12,21 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from lowbit.optimizers import compiled_descent, eva_update
+from lowbit.optimizers import eva_update
 from lowbit.optimizers.curvature import Capture
-from lowbit.optimizers.descent import Direction, descend, directions_of, momentum_buffer
+from lowbit.optimizers.descent import descend, momentum_buffer
+from lowbit.optimizers.direction import Direction, directions_of
 from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.factors import Factors
 from lowbit.optimizers.hyperparameters import Rates, rates_of, require
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
+from lowbit.optimizers.native import precondition as native
+from lowbit.optimizers.native.choice import MayCompile
 from lowbit.optimizers.ranks import unwrap
 
 
-class Eva(MixedStateOptimizer):
+class Eva(MayCompile, MixedStateOptimizer):
     """Preconditions the weights of Linear and Conv2d layers by Eva, and steps by SGD with momentum.
 
     Everything else (normalization, embeddings, modules of other classes, frozen or unused layers) gets plain SGD.
@@ -47,9 +50,12 @@ class Eva(MixedStateOptimizer):
             in no group is not changed.
         grad_scaler: needed only where `scaler.unscale_(optimizer)` is called before the step: the output gradients
             that hooks saw are scaled, and without the scaler nobody knows by how much.
-        compiled: large layers are updated by code that torch.compile makes here and now; needs a C++ compiler.
+        compiled: what is fp32 on the CPU is preconditioned and updated by C++ of this package, compiled in half a
+            second for this machine and kept in the user's cache; gradients then stay as they are. None: where there
+            is a compiler.
 
-    Raises ValueError for an argument outside its range and for shared weights, with the names of the modules.
+    Raises ValueError for an argument outside its range and for shared weights, with the names of the modules, and
+    lowbit.optimizers.native.library.CannotCompile where `compiled` is True and that is not possible.
     """
 
     # GradScaler then hands over its scale and its verdict as tensors, and the step needs no synchronisation.
@@ -71,7 +77,7 @@ class Eva(MixedStateOptimizer):
         exclude: Iterable[nn.Module | str] = (),
         param_groups: Iterable[dict[str, Any]] | None = None,
         grad_scaler: torch.amp.GradScaler | None = None,
-        compiled: bool = False,
+        compiled: bool | None = None,
     ) -> None:
         require(
             lr=lr, momentum=momentum, weight_decay=weight_decay, damping=damping, stat_decay=stat_decay,
@@ -83,16 +89,12 @@ class Eva(MixedStateOptimizer):
         # Names of layers: whose weights are in a group, and which have statistics.
         self._optimized: set[str] = set()
         self._known: set[str] = set()
-        self.grad_scaler, self.compiled = grad_scaler, compiled
+        self.grad_scaler = grad_scaler
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
-        self.capture = Capture({name: layer.module for name, layer in self.layers.items()}, stat_samples, exchange)
-        if compiled:
-            self._rehearse()
-
-    @torch.no_grad()
-    def _rehearse(self) -> None:
-        compiled_descent.rehearse(layer.weight for layer in self.layers.values() if layer.groups == 1)
+        modules = {name: layer.module for name, layer in self.layers.items()}
+        self.choose(compiled=compiled)
+        self.capture = Capture(modules, stat_samples, exchange, compiled=self.compiled)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, whose layers are preconditioned from the next step on."""
@@ -213,15 +215,15 @@ class Eva(MixedStateOptimizer):
         a, g = ([fresh[layer.name][part] for layer in layers] for part in (0, 1))
         dtype = g[0].dtype
         biases = [None if layer.bias is None else grads.get(id(layer.bias)) for layer in layers]
-        scale, columns = eva_update.precondition(
-            [_as(dtype, grads[id(layer.weight)]) for layer in layers],
-            [None if bias is None else _as(dtype, bias) for bias in biases],
-            a, g,
-            groups=[layer.groups for layer in layers], lrs=self._rates(layers),
-            factors=[factors.get(layer.name) for layer in layers],
+        weights, lrs = [_as(dtype, grads[id(layer.weight)]) for layer in layers], self._rates(layers)
+        biases = [None if bias is None else _as(dtype, bias) for bias in biases]
+        compiled = self.compiled and native.fits(weights, biases, a, g, lrs)
+        scale, columns = (native.precondition if compiled else eva_update.precondition)(
+            weights, biases, a, g,
+            groups=[layer.groups for layer in layers], lrs=lrs, factors=[factors.get(layer.name) for layer in layers],
             damping=self.damping, kl_clip=self.kl_clip,
         )  # fmt: skip
-        return scale, directions_of(layers, grads, a, columns)
+        return scale, directions_of(layers, grads, a, columns, plain=compiled)
 
     def _factors(self) -> dict[str, Factors]:
         """Returns the factors of those weight gradients that are still their product."""

@@ -13,11 +13,14 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from lowbit.optimizers import blockwise, compiled_momentum, momentum_8bit
-from lowbit.optimizers.descent import Direction, descend
+from lowbit.optimizers import blockwise, momentum_8bit
+from lowbit.optimizers.descent import descend
+from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.hyperparameters import Rates
 from lowbit.optimizers.kronecker import vector_dtype
+from lowbit.optimizers.native import blockwise as native_blockwise
+from lowbit.optimizers.native import descent as native
 
 
 class Eva8bit(Eva):
@@ -51,15 +54,10 @@ class Eva8bit(Eva):
         self.quantize_momentum = quantize_momentum
         super().__init__(model, lr, *options, **named)
 
-    @torch.no_grad()
-    def _rehearse(self) -> None:
-        if not self.quantize_momentum:
-            super()._rehearse()
-            return
-        weights = [layer.weight for layer in self.layers.values() if layer.groups == 1]
-        known = {id(layer.weight) for layer in self.layers.values()}
-        others = [p for group in self.param_groups for p in group["params"] if id(p) not in known]
-        compiled_momentum.rehearse(weights, others)
+    @property
+    def _coder(self) -> blockwise.Coder:
+        """What codes statistics: C++, or torch's operations."""
+        return native_blockwise if self.compiled else blockwise
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer. Raises ValueError for codes of an earlier version."""
@@ -70,10 +68,11 @@ class Eva8bit(Eva):
         if not self.quantize_statistics:
             return super()._load_statistics(weights)
         states = [(self.state[weight], part) for part in ("a", "g") for weight in weights]
-        layout, buffer = blockwise.decode(
+        vectors = self._coder.decode(
             [state[f"{part}_codes"] for state, part in states], [state[f"{part}_scales"] for state, part in states]
         )
-        return [vector.to(vector_dtype(weights[0].dtype)) for vector in layout.parts(buffer)]
+        dtype = vector_dtype(weights[0].dtype)
+        return vectors if dtype == torch.float32 else [vector.to(dtype) for vector in vectors]
 
     def _store_statistics(
         self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None
@@ -81,7 +80,7 @@ class Eva8bit(Eva):
         if not self.quantize_statistics:
             super()._store_statistics(weights, averages, healthy)
             return
-        self._keep_vectors(weights, *blockwise.encode(averages), healthy)
+        self._keep_vectors(weights, *self._coder.encode(averages), healthy)
 
     def _keep_vectors(
         self,
@@ -106,18 +105,18 @@ class Eva8bit(Eva):
         if not self.quantize_momentum:
             super()._descend(parameters, grads, directions, scale, rates, healthy)
             return
-        pieces = []
-        for p, grad, direction in zip(parameters, grads, directions, strict=True):
-            if self.compiled and healthy is None and compiled_momentum.takes(p, grad, direction):
-                compiled_momentum.step(p, grad, self.state[p], direction, scale, rates)
-            else:
-                pieces.append(momentum_8bit.Piece(p, grad, self.state[p], direction))
+        states = [self.state[p] for p in parameters]
+        pieces = [momentum_8bit.Piece(*of) for of in zip(parameters, grads, states, directions, strict=True)]
+        compiled = self.compiled and native.takes(rates, healthy)
+        if compiled:
+            pieces = momentum_8bit.compiled_first(pieces, scale, rates)
         for portion in momentum_8bit.portions(pieces):
             states, own = [piece.state for piece in portion], [piece.parameter for piece in portion]
             work = momentum_8bit.load(states, own)
             descend(
                 own, [piece.grad for piece in portion], work.buffers, rates, scale=scale,
                 directions=[piece.direction for piece in portion], healthy=healthy,
+                compiled=compiled,
             )  # fmt: skip
             momentum_8bit.store(states, work, healthy)
             # Before the next portion is in full precision too.

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from lowbit.optimizers import blockwise
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.host_transfer import Transfer, transfer_for
 
@@ -80,12 +79,14 @@ class Eva8bitCPU(Eva8bit):
         verdict, wait_for_verdict = (None, None) if healthy is None else self._transfer.to_host(healthy)
         sizes = [len(vector) for vector in averages]
 
+        coder = self._coder
+
         def encode() -> Encoded:
             wait()
             if wait_for_verdict is not None:
                 wait_for_verdict()
             with torch.no_grad():
-                return *blockwise.encode(torch.split(flat, sizes)), verdict
+                return *coder.encode(torch.split(flat, sizes)), verdict
 
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="eva-8bit-cpu")

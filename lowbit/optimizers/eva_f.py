@@ -12,15 +12,17 @@ import torch
 from torch import nn
 
 from lowbit.optimizers import eva_f_update
-from lowbit.optimizers.descent import Direction, descend, directions_of, momentum_buffer
+from lowbit.optimizers.descent import descend, momentum_buffer
+from lowbit.optimizers.direction import Direction, directions_of
 from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.hyperparameters import rates_of, require
 from lowbit.optimizers.input_capture import InputCapture
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
+from lowbit.optimizers.native.choice import MayCompile
 from lowbit.optimizers.ranks import unwrap
 
 
-class EvaF(MixedStateOptimizer):
+class EvaF(MayCompile, MixedStateOptimizer):
     """Preconditions the weights of Linear and Conv2d layers by their mean input, and steps by SGD with momentum.
 
     Everything else gets plain SGD, and so does a layer that no forward pass has shown its input yet. The
@@ -38,6 +40,7 @@ class EvaF(MixedStateOptimizer):
         stat_every: the averages are renewed in every n-th step.
         exclude: modules, or their names in the model, that get plain SGD with everything they contain.
         param_groups: as torch's `params`, to give groups other rates; one group of all parameters by default.
+        compiled: what is fp32 on the CPU is updated by C++ of this package; see Eva.
 
     Raises ValueError for an argument outside its range and for shared weights, with the names of the modules.
     """
@@ -57,6 +60,7 @@ class EvaF(MixedStateOptimizer):
         *,
         exclude: Iterable[nn.Module | str] = (),
         param_groups: Iterable[dict[str, Any]] | None = None,
+        compiled: bool | None = None,
     ) -> None:
         require(
             lr=lr, momentum=momentum, weight_decay=weight_decay, damping=damping, stat_decay=stat_decay,
@@ -67,6 +71,7 @@ class EvaF(MixedStateOptimizer):
         self.layers = find_layers(model, exclude)
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
+        self.choose(compiled=compiled)
         self.capture = InputCapture({name: layer.module for name, layer in self.layers.items()}, stat_samples, exchange)
 
     def wait_for_ranks(self) -> None:
@@ -95,7 +100,7 @@ class EvaF(MixedStateOptimizer):
                 buffers = [momentum_buffer(self.state[p], p) for p in found]
                 descend(
                     found, [grads[id(p)] for p in found], buffers, rates_of(group),
-                    scale=scale, directions=[directions.get(id(p)) for p in found],
+                    scale=scale, directions=[directions.get(id(p)) for p in found], compiled=self.compiled,
                 )  # fmt: skip
             group["steps"] += 1
         self._set_capture()

@@ -33,21 +33,19 @@ def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: in
         return _mean_over_rows(inputs, samples)
     mean = _first(inputs, samples).mean(0) if inputs.ndim == 4 and inputs.shape[0] > 1 else inputs
     mean = mean.reshape(mean.shape[-3:])
-    left, right, top, bottom = _padding(layer)
+    left, right, top, bottom = padding(layer)
     if layer.padding_mode != "zeros":
         mean = F.pad(mean.unsqueeze(0), (left, right, top, bottom), mode=layer.padding_mode).squeeze(0)
         left = right = top = bottom = 0
     channels, high, wide = mean.shape
-    (kernel_high, kernel_wide), (stride_high, stride_wide) = layer.kernel_size, layer.stride
-    dilation_high, dilation_wide = layer.dilation
-    height = Window(high, kernel_high, stride_high, dilation_high, top, bottom)
-    width = Window(wide, kernel_wide, stride_wide, dilation_wide, left, right)
+    around = (left, right, top, bottom)
+    height, width = windows((high, wide), layer.kernel_size, layer.stride, layer.dilation, around)
     # The mean of an element of the patch over all positions is linear in the picture: the patches themselves, kernel
     # height * kernel width times the picture, need not exist.
-    if high * wide * kernel_high * kernel_wide <= LARGEST_TABLE:
+    if high * wide * height.kernel * width.kernel <= LARGEST_TABLE:
         return (mean.reshape(channels, high * wide) @ _patch_means(height, width, mean.dtype, mean.device)).view(-1)
     # It separates over the axes of the picture, for those whose table would be large.
-    rows, columns = (_window_means(window, mean.dtype, mean.device) for window in (height, width))
+    rows, columns = (window_means(window, mean.dtype, mean.device) for window in (height, width))
     return (rows @ (mean @ columns.T)).reshape(-1)
 
 
@@ -68,7 +66,8 @@ def _first(values: torch.Tensor, samples: int) -> torch.Tensor:
     return values if values.shape[0] <= samples else values[:samples]
 
 
-def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
+def padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
+    """Returns how many pixels a convolution adds to a picture: left, right, above and below."""
     if layer.padding == "valid":
         return 0, 0, 0, 0
     left, right, top, bottom = layer._reversed_padding_repeated_twice  # noqa: SLF001 - resolves padding="same"
@@ -86,8 +85,21 @@ class Window(NamedTuple):
     after: int
 
 
+def windows(
+    picture: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    around: tuple[int, int, int, int],
+) -> tuple[Window, Window]:
+    """Returns how a kernel moves over the height and over the width of a picture, padded as `padding` says."""
+    left, right, top, bottom = around
+    high, wide = zip(picture, kernel, stride, dilation, (top, left), (bottom, right), strict=True)
+    return Window(*high), Window(*wide)
+
+
 @functools.lru_cache(maxsize=1024)
-def _window_means(window: Window, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def window_means(window: Window, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Returns R [kernel, size], where R @ x is the mean of x over the positions of each tap of the kernel."""
     size, kernel, stride, dilation, before, after = window
     positions = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
@@ -102,7 +114,7 @@ def _window_means(window: Window, dtype: torch.dtype, device: torch.device) -> t
 @functools.lru_cache(maxsize=256)
 def _patch_means(height: Window, width: Window, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Returns T [height * width, kernel height * kernel width], where x.view(1, -1) @ T is the mean patch of x."""
-    rows, columns = (_window_means(window, torch.float64, torch.device("cpu")) for window in (height, width))
+    rows, columns = (window_means(window, torch.float64, torch.device("cpu")) for window in (height, width))
     return torch.kron(rows, columns).T.contiguous().to(device, dtype)
 
 

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import torch
 
 from lowbit.optimizers import square_map
-from lowbit.optimizers.descent import Direction, momentum_buffer
+from lowbit.optimizers.descent import momentum_buffer
+from lowbit.optimizers.direction import Direction
+from lowbit.optimizers.hyperparameters import Rates
+from lowbit.optimizers.native import descent as native
 
 # As in bitsandbytes and torchao: below this a tensor is cheaper to keep than to encode.
 SMALLEST = 4096
@@ -130,6 +133,21 @@ def store(states: Sequence[State], work: Work, healthy: torch.Tensor | None = No
         for place, code, scale in zip(places, codes.split(lengths), scales.split(lengths), strict=True):
             for kept, new in ((states[place]["momentum_codes"], code), (states[place]["momentum_scales"], scale)):
                 kept.copy_(new if healthy is None else torch.where(healthy, new, kept))
+
+
+def compiled_first(pieces: Iterable[Piece], scale: torch.Tensor | None, rates: Rates) -> list[Piece]:
+    """Updates what C++ takes of what is kept in codes, of which nothing is in full precision then; returns the rest."""
+    parts, rest = [], []
+    for piece in pieces:
+        parameter, grad, state, direction = piece
+        if ("momentum_codes" in state or encodes(parameter)) and native.fits(parameter, grad, direction):
+            start(state, parameter)
+            codes, scales = state["momentum_codes"], state["momentum_scales"]
+            parts.append(native.Part(parameter, grad, direction, None, codes, scales))
+        else:
+            rest.append(piece)
+    native.descend(parts, scale, rates)
+    return rest
 
 
 def start(state: State, parameter: torch.Tensor) -> None:

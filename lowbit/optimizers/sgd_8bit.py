@@ -5,18 +5,20 @@ Source of the scheme: Dettmers et al., "8-bit Optimizers via Block-wise Quantiza
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
 from torch.optim import sgd
 
-from lowbit.optimizers import compiled_momentum, momentum_8bit
+from lowbit.optimizers import momentum_8bit
 from lowbit.optimizers.hyperparameters import Rates, rates_of, require
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
+from lowbit.optimizers.native import descent as native
+from lowbit.optimizers.native.choice import MayCompile
 
 
-class SGD8bit(MixedStateOptimizer):
+class SGD8bit(MayCompile, MixedStateOptimizer):
     """torch.optim.SGD whose momentum is stored as block-wise 8-bit codes with fp32 scales.
 
     A step decodes momentum, updates as torch does, and encodes it again. Momentum of tensors below 4,096 elements
@@ -27,8 +29,7 @@ class SGD8bit(MixedStateOptimizer):
         lr: learning rate, read from the parameter group at each step.
         momentum: factor of the momentum buffer, in (0, 1): without momentum there is nothing to keep.
         weight_decay: added to the gradient, as in torch.optim.SGD.
-        compiled: large fp32 parameters on the CPU are updated by code that torch.compile makes here and now;
-            needs a C++ compiler.
+        compiled: fp32 parameters on the CPU are updated by C++ of this package; see Eva.
 
     Raises ValueError for an argument outside its range, RuntimeError for a sparse gradient.
     """
@@ -42,16 +43,13 @@ class SGD8bit(MixedStateOptimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         *,
-        compiled: bool = False,
+        compiled: bool | None = None,
     ) -> None:
         require(lr=lr, weight_decay=weight_decay)
         if not 0 < momentum < 1:
             raise ValueError(f"momentum={momentum!r}: must be in (0, 1); without momentum take torch.optim.SGD")
-        self.compiled = compiled
+        self.choose(compiled=compiled)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        if compiled:
-            with torch.no_grad():
-                compiled_momentum.rehearse((), (p for group in self.param_groups for p in group["params"]))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer. Raises ValueError for codes of an earlier version."""
@@ -66,7 +64,11 @@ class SGD8bit(MixedStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for portion in momentum_8bit.portions(self._compiled_first(group)):
+            found = [p for p in group["params"] if p.grad is not None]
+            pieces = [momentum_8bit.Piece(p, p.grad, self.state[p]) for p in found]
+            if self.compiled and native.takes(rates_of(group), None):
+                pieces = momentum_8bit.compiled_first(pieces, None, rates_of(group))
+            for portion in momentum_8bit.portions(pieces):
                 states, parameters = [piece.state for piece in portion], [piece.parameter for piece in portion]
                 work = momentum_8bit.load(states, parameters)
                 descend(parameters, [piece.grad for piece in portion], work.buffers, rates_of(group))
@@ -74,16 +76,6 @@ class SGD8bit(MixedStateOptimizer):
                 # Before the next portion is in full precision too.
                 del work
         return loss
-
-    def _compiled_first(self, group: dict[str, Any]) -> Iterator[momentum_8bit.Piece]:
-        """Updates what compiled code takes, and gives the other parameters that have a gradient."""
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            if self.compiled and compiled_momentum.takes(p, p.grad, None):
-                compiled_momentum.step(p, p.grad, self.state[p], None, None, rates_of(group))
-            else:
-                yield momentum_8bit.Piece(p, p.grad, self.state[p])
 
 
 def descend(

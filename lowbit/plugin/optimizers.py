@@ -71,12 +71,12 @@ def _eva(registry: Registry) -> None:
 
         return Eva(_takes_eva(module), **same)
 
-    @registry.optimizer("eva-compiled")
-    def eva_compiled(module: torch.nn.Module) -> torch.optim.Optimizer:
-        """Eva in fp32 whose large layers are updated by compiled code; compiles for some seconds in the first step."""
+    @registry.optimizer("eva-eager")
+    def eva_eager(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva in fp32 of torch's operations alone, as where there is no C++ compiler."""
         from lowbit.optimizers.eva import Eva
 
-        return Eva(_takes_eva(module), compiled=_has_compiler("eva"), **same)
+        return Eva(_takes_eva(module), compiled=False, **same)
 
     @registry.optimizer("eva-8bit")
     def eva_8bit(module: torch.nn.Module) -> torch.optim.Optimizer:
@@ -85,12 +85,12 @@ def _eva(registry: Registry) -> None:
 
         return Eva8bit(_takes_eva(module), **same)
 
-    @registry.optimizer("eva-8bit-compiled")
-    def eva_8bit_compiled(module: torch.nn.Module) -> torch.optim.Optimizer:
-        """Eva in 8 bits whose large layers are decoded, updated and encoded by compiled code."""
+    @registry.optimizer("eva-8bit-eager")
+    def eva_8bit_eager(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva in 8 bits of torch's operations alone."""
         from lowbit.optimizers.eva_8bit import Eva8bit
 
-        return Eva8bit(_takes_eva(module), compiled=_has_compiler("eva-8bit"), **same)
+        return Eva8bit(_takes_eva(module), compiled=False, **same)
 
     @registry.optimizer("eva-8bit-cpu")
     def eva_8bit_cpu(module: torch.nn.Module) -> torch.optim.Optimizer:
@@ -105,17 +105,6 @@ def _eva(registry: Registry) -> None:
         from lowbit.optimizers.eva_f import EvaF
 
         return EvaF(_takes_eva(module), **same)
-
-
-def _has_compiler(instead: str) -> bool:
-    """Returns True; raises StepbenchError where torch.compile would have nothing to compile with."""
-    from lowbit.optimizers import compiled_descent
-
-    if not compiled_descent.available():
-        raise StepbenchError(
-            f"{instead}-compiled needs a C++ compiler (g++ or clang++), and there is none; choose {instead}"
-        )
-    return True
 
 
 def _takes_eva(module: torch.nn.Module) -> torch.nn.Module:

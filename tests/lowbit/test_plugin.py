@@ -51,9 +51,9 @@ def test_all_rows_of_sgd_type_do_the_same_optimization(registry):
         "sgd-foreach",
         "sgd-8bit",
         "eva",
-        "eva-compiled",
+        "eva-eager",
         "eva-8bit",
-        "eva-8bit-compiled",
+        "eva-8bit-eager",
         "eva-8bit-cpu",
         "eva-f",
     )
@@ -124,7 +124,7 @@ def test_counters_are_the_same_in_a_fresh_process_and_in_a_used_one(registry, op
     counters = []
     for clear in (True, False):
         if clear:
-            blockwise._encoding.cache_clear()
+            blockwise.encoding.cache_clear()
             blockwise._decoding_pairs.cache_clear()
         counters.append(exact(registry, variant, protocol, sample).counters)
     assert counters[0] == counters[1]

@@ -17,12 +17,12 @@ STORE = Path(__file__).parents[2] / "results/eva"
 # (heading, optimizer, what it is compared with, metric)
 COLUMNS = (
     ("eva / sgd", "eva", "sgd", "step"),
-    ("eva-compiled / sgd", "eva-compiled", "sgd", "step"),
     ("eva-8bit / eva", "eva-8bit", "eva", "step"),
-    ("eva-8bit-compiled / eva", "eva-8bit-compiled", "eva", "step"),
     ("eva-8bit-cpu / eva", "eva-8bit-cpu", "eva", "step"),
     ("reference / eva, optimize", "eva-reference", "eva", "optimize"),
-    ("reference / eva-compiled, optimize", "eva-reference", "eva-compiled", "optimize"),
+    ("eva-eager / sgd", "eva-eager", "sgd", "step"),
+    ("eva-8bit-eager / eva-eager", "eva-8bit-eager", "eva-eager", "step"),
+    ("reference / eva-eager, optimize", "eva-reference", "eva-eager", "optimize"),
 )
 COUNTED = ("forward.operations", "backward.operations", "optimize.operations", "optimize.syncs")
 

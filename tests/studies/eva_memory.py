@@ -14,7 +14,7 @@ from bench.run.memory import host_peak, peak_bytes
 
 AIM = 1.1
 MODELS = ("resnet20", "autoencoder", "vit")
-OPTIMIZERS = ("sgd", "eva", "eva-8bit", "eva-8bit-cpu", "eva-compiled", "eva-8bit-compiled")
+OPTIMIZERS = ("sgd", "eva", "eva-8bit", "eva-8bit-cpu", "eva-eager", "eva-8bit-eager")
 # First steps make state, tables and compiled code.
 SETTLED = 4
 

@@ -37,6 +37,7 @@ FILES = {
     "toybox/layer.py": "from toybox import deep\ndef width(): return deep.TWO\n",
     "toybox/deep.py": "TWO = 2\n",
     "toybox/other.py": "unrelated = 1\n",
+    "toybox/kernel.cpp": "int two() { return 2; }\n",
 }
 
 
@@ -71,9 +72,9 @@ def test_every_part_of_a_variant_has_a_hash_and_the_same_source_the_same_one(has
     assert first == hashes()
 
 
-@pytest.mark.parametrize("file", ["net", "layer", "deep"])
-def test_a_change_in_any_file_that_the_model_imports_changes_its_hash_only(hashes, file):
-    before, after = hashes(), hashes(**{file: "# changed\n"})
+@pytest.mark.parametrize("file", ["net", "layer", "deep", "kernel"])
+def test_a_change_in_any_file_that_the_model_imports_or_compiles_changes_its_hash_only(hashes, file):
+    before, after = hashes(), hashes(**{file: "\n"})
     assert before["model:toy"] != after["model:toy"]
     assert before["optimizer:toy-sgd"] == after["optimizer:toy-sgd"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lowbit.optimizers import compiled_descent
-from lowbit.optimizers.descent import Direction, descend
+from lowbit.optimizers.descent import descend
+from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.hyperparameters import Rates
 
 RATES = Rates(lr=0.1, momentum=0.9, weight_decay=0.01)
@@ -21,7 +21,7 @@ def problem(shape=(6, 8), dtype=torch.float32, groups=1):
 
 
 def expected(p, grad, buffer, scale, direction):
-    column, a, groups = direction
+    column, a, groups, _ = direction
     height = p.shape[0] // groups
     width = p[0].numel()
     outer = torch.cat([
@@ -70,34 +70,3 @@ def test_a_rate_may_be_a_tensor():
     p, grad, buffer, scale, direction = (x.clone() if isinstance(x, torch.Tensor) else x for x in given)
     descend([p], [grad], [buffer], RATES._replace(lr=torch.tensor(0.1)), scale=scale, directions=[direction])
     torch.testing.assert_close(p, expected(*given)[0])
-
-
-# torch's own compiler imports what torch deprecates.
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("shape", [(256, 256), (300, 220)])
-def test_compiled_code_goes_the_same_way(shape):
-    if not compiled_descent.available():
-        pytest.skip("no C++ compiler")
-    given = problem(shape)
-    for found, wanted in zip(descended(*given, compiled=True), expected(*given), strict=True):
-        torch.testing.assert_close(found, wanted)
-
-
-def test_compiled_code_is_for_large_layers_on_the_host_whose_column_is_whole():
-    small, large, blocks = problem((8, 8)), problem((256, 256)), problem((256, 256), groups=2)
-    assert [compiled_descent.takes(p, direction) for p, *_, direction in (small, large, blocks)] == [False, True, False]
-    # The numbers that it is called with lie in the host's memory.
-    assert not compiled_descent.takes(large[0].to("meta"), large[-1])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_where_compiled_code_took_everything_nothing_is_left_to_call(monkeypatch, dtype):
-    """A model of linear layers without bias may have no small parameter at all."""
-    taken = []
-    monkeypatch.setattr(compiled_descent, "step", lambda parameter, *_: taken.append(parameter))
-    called = []
-    monkeypatch.setattr(torch, "_fused_sgd_", lambda parameters, *_, **__: called.append(len(parameters)))
-    p, grad, buffer, scale, direction = problem((256, 256), dtype)
-    descend([p], [grad], [buffer], RATES, scale=scale, directions=[direction], compiled=True)
-    assert (len(taken), called) == ((1, []) if dtype == torch.float32 else (0, [1]))

@@ -1,0 +1,34 @@
+"""Whether an optimizer steps in C++, and what its rows have to say of that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lowbit.optimizers.native import library
+from lowbit.optimizers.native.layout import plain
+
+
+class MayCompile:
+    """Gives an optimizer its argument `compiled`: True, False, or None for "where there is a compiler"."""
+
+    param_groups: list[dict[str, Any]]
+    compiled = False
+    _asked: bool | None = False
+
+    def choose(self, *, compiled: bool | None) -> None:
+        """Sets `compiled`; raises CannotCompile where it is True and that is not possible."""
+        if compiled:
+            library.load()
+        self._asked, self.compiled = compiled, library.available() if compiled is None else compiled
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What stands below the rows of this optimizer, by a word for it."""
+        if self._asked is False or not any(plain(p) for group in self.param_groups for p in group["params"]):
+            return {}
+        if self.compiled:
+            return {"native-code": "the step runs C++ of its own, of which operations and FLOPs are not counted"}
+        return {
+            "no-compiler": "there is no C++ compiler (g++ or clang++): the step is made of torch's operations, which "
+            "takes longer"
+        }

@@ -1,0 +1,47 @@
+"""Which tensors C++ can be given by their address, and how tables of addresses are laid out."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable, Sequence
+
+import torch
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def plain(values: torch.Tensor) -> bool:
+    """Says whether a tensor is what its address says: fp32 on the CPU, contiguous, and of no class of its own."""
+    return (
+        values.dtype is torch.float32
+        and type(values) in _PLAIN
+        and values.is_cpu
+        and values.layout is torch.strided
+        and values.is_contiguous()
+    )
+
+
+def address(values: torch.Tensor | None) -> int:
+    """Returns where the elements of a tensor begin, 0 for none."""
+    return 0 if values is None else values.data_ptr()
+
+
+class Table:
+    """Whole numbers of 8 bytes, as an array that C++ reads."""
+
+    def __init__(self, cells: Sequence[int]) -> None:
+        self._cells = array.array("q", cells)
+        # It stays there while the table lives.
+        self.address = self._cells.buffer_info()[0]
+
+    def fill(self, width: int, first: Sequence[int]) -> None:
+        """Gives each row, of `width` cells, another first one."""
+        self._cells[::width] = array.array("q", first)
+
+
+class Numbers:
+    """Numbers of double precision, as an array that C++ reads."""
+
+    def __init__(self, values: Iterable[float]) -> None:
+        self._values = array.array("d", values)
+        self.address = self._values.buffer_info()[0]

@@ -1,0 +1,99 @@
+"""Preconditioning in C++ beside the equations of eva_update."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lowbit.optimizers import eva_update
+from lowbit.optimizers.factors import Factors
+from lowbit.optimizers.native import precondition as native
+
+# Rows, columns, curvature blocks, bias, rows of the factors or 0: grouped, factored, and large enough to be shared.
+LAYERS = [(8, 12, 1, True, 0), (6, 5, 3, True, 0), (6, 5, 2, False, 0), (40, 60, 1, True, 2), (300, 400, 1, False, 0)]
+
+
+def problem(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    grads, biases, a, g, factors = [], [], [], [], []
+    for rows, columns, groups, bias, samples in LAYERS:
+        known = Factors(random(samples, columns), random(samples, rows)) if samples else None
+        grads.append(random(rows, columns) if known is None else known.gradients.T @ known.inputs)
+        last = random(rows) if known is None else known.gradients.sum(0)
+        biases.append(last if bias else None)
+        a.append(random(groups * columns))
+        g.append(random(rows))
+        factors.append(known)
+    return {
+        "grads": grads, "bias_grads": biases, "a": a, "g": g, "groups": [layer[2] for layer in LAYERS],
+        "lrs": [0.1, 0.2, 0.3, 0.1, 0.05], "factors": factors, "damping": 0.03,
+    }  # fmt: skip
+
+
+def narrow(values):
+    if isinstance(values, torch.Tensor):
+        return values.float()
+    if isinstance(values, Factors):
+        return Factors(*map(narrow, values))
+    return [narrow(each) for each in values] if isinstance(values, list) else values
+
+
+@pytest.mark.parametrize("kl_clip", [1e-3, 1e9, 0, -1, None])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_scale_and_columns_are_those_of_the_equations(kl_clip, threads):
+    wide = problem()
+    scale, columns = eva_update.precondition(**wide, kl_clip=kl_clip)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found_scale, found = native.precondition(**{k: narrow(v) for k, v in wide.items()}, kl_clip=kl_clip)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found_scale.double(), scale, rtol=1e-5, atol=0)
+    for one, other in zip(found, columns, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)
+
+
+def test_few_rows_of_factors_stand_for_the_gradient_which_is_not_read():
+    given = {k: narrow(v) for k, v in problem().items()}
+    expected = native.precondition(**given, kl_clip=1e-3)
+    given["grads"][3].fill_(float("nan"))
+    found = native.precondition(**given, kl_clip=1e-3)
+    assert torch.equal(found[0], expected[0])
+    assert all(torch.equal(*pair) for pair in zip(found[1], expected[1], strict=True))
+
+
+def test_gradients_of_zero_are_not_clipped():
+    given = {k: narrow(v) for k, v in problem().items()}
+    given |= {"grads": [grad * 0 for grad in given["grads"]], "factors": [None] * len(LAYERS)}
+    given["bias_grads"] = [None if bias is None else bias * 0 for bias in given["bias_grads"]]
+    for kl_clip in (1e-3, 0):
+        scale, columns = native.precondition(**given, kl_clip=kl_clip)
+        assert scale.item() == pytest.approx(1 / 0.03)
+        assert all((column == 0).all() for column in columns)
+
+
+def test_a_gradient_that_is_not_finite_makes_columns_that_are_not():
+    given = {k: narrow(v) for k, v in problem().items()}
+    given["grads"][0][2, 3] = float("nan")
+    scale, columns = native.precondition(**given, kl_clip=1e-3)
+    assert columns[0].isnan().all()
+    assert scale.item() == pytest.approx(1 / 0.03)
+
+
+def test_cpp_is_for_layers_that_are_all_plain():
+    given = {k: narrow(v) for k, v in problem().items()}
+    names = ("grads", "bias_grads", "a", "g", "lrs")
+
+    def fits(**changed):
+        return native.fits(*((given | changed)[name] for name in names))
+
+    assert fits()
+    assert not fits(grads=[grad.double() for grad in given["grads"]])
+    assert not fits(grads=[given["grads"][0].t().contiguous().t(), *given["grads"][1:]])
+    assert not fits(bias_grads=[given["bias_grads"][0].to("meta"), *given["bias_grads"][1:]])
+    assert not fits(lrs=[torch.tensor(0.1)] * 5)
