@@ -91,6 +91,8 @@ class Capture:
     def _release(self) -> None:
         """Takes the vectors of what is held: in backward, so that nobody can have written to it since."""
         held, self._held = self._held, []
+        if not held:
+            return
         for each, (a, g) in zip(held, self._vectors(held), strict=True):
             self._sum(each.name, a, g)
 
@@ -172,20 +174,24 @@ def _watch(
     a = None if held else input_vector(module, given, samples)
     capture.awaited += 1
 
-    def receive(gradient: torch.Tensor) -> None:
+    def receive(gradients: tuple[torch.Tensor, ...]) -> None:
         receiver = reference()
-        if receiver is None or not receiver.active:
+        gradient = gradients[0]
+        if receiver is None or not receiver.active or gradient is None:
             return
         gradient = at_least_fp32(gradient)
         if factored:
-            width = given.shape[-1], gradient.shape[-1]
-            receiver.keep(name, Factors(given.reshape(-1, width[0]), gradient.reshape(-1, width[1])))
+            receiver.keep(name, Factors(_matrix(given), _matrix(gradient)))
         if a is None:
             receiver.hold(Pass(name, module, given, gradient))
         else:
             receiver.add(name, a, output_vector(module, gradient, samples))
 
-    output.register_hook(receive)
+    output.grad_fn.register_prehook(receive)
+
+
+def _matrix(values: torch.Tensor) -> torch.Tensor:
+    return values if values.ndim == 2 else values.reshape(-1, values.shape[-1])
 
 
 class _Accumulated:

@@ -120,5 +120,6 @@ def _patch_means(height: Window, width: Window, dtype: torch.dtype, device: torc
 
 def at_least_fp32(values: torch.Tensor) -> torch.Tensor:
     """Returns values without their graph, in fp32 where they are narrower."""
-    values, dtype = values.detach(), vector_dtype(values.dtype)
-    return values if values.dtype == dtype else values.to(dtype)
+    if values.requires_grad:
+        values = values.detach()
+    return values.float() if values.dtype.itemsize < torch.float32.itemsize else values

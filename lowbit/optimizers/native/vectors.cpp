@@ -55,25 +55,29 @@ void lines_of(const Means &of, const float *seen, float *lines) {
   lines_of<kernel, 1>(of, seen, lines, lines_of<kernel, 8>(of, seen, lines, lines_of<kernel, 16>(of, seen, lines, 0)));
 }
 
+float dot(const float *x, const float *y, int64_t length) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < length; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
 void mean_patch(const Means &of, const float *picture, std::vector<float> &lines, float *found) {
   lines.resize(of.kernel_high * of.wide);
   for (int64_t channel = 0; channel < of.channels; ++channel) {
-    const float *seen = picture + channel * of.high * of.wide;
-    if (of.kernel_high == 3) {
+    const float *seen = picture + channel * of.high * of.wide, *line = lines.data();
+    if (of.high == 1 && of.kernel_high == 1 && of.rows[0] == 1) {
+      line = seen;
+    } else if (of.kernel_high == 3) {
       lines_of<3>(of, seen, lines.data());
     } else {
       Means one = of;
       for (int64_t row = 0; row < of.kernel_high; ++row, one.rows += of.high)
         lines_of<1>(one, seen, lines.data() + row * of.wide);
     }
-    for (int64_t row = 0; row < of.kernel_high; ++row)
-      for (int64_t column = 0; column < of.kernel_wide; ++column) {
-        const float *share = of.columns + column * of.wide, *line = lines.data() + row * of.wide;
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < of.wide; ++i) sum += share[i] * line[i];
-        *found++ = sum;
-      }
+    for (int64_t row = 0; row < of.kernel_high; ++row, line += of.wide)
+      for (int64_t column = 0; column < of.kernel_wide; ++column)
+        *found++ = dot(of.columns + column * of.wide, line, of.wide);
   }
 }
 
