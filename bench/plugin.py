@@ -57,6 +57,16 @@ class Use:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ran:
+    """How a quantized row ran, for whoever has to say why it took longer than float."""
+
+    batch: int
+    threads: int
+    compiled: bool
+    trains: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coverage:
     """How many layers a quantization has quantized, of those that it could; `cause` says why not all of them."""
 
@@ -86,6 +96,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._parts: dict[tuple[Kind, str], Part] = {}
+        self._rules: list[Callable[[str], bool]] = []
 
     def model(self, name: str) -> Callable[[Factory], Factory]:
         """Registers a factory `(device, dtype, seed) -> Workload`."""
@@ -96,18 +107,34 @@ class Registry:
         return self._decorator("optimizer", name)
 
     def quantization(
-        self, name: str, phases: tuple[str, ...] = PHASES, coverage: Covers | None = None, slower: str = ""
+        self,
+        name: str,
+        phases: tuple[str, ...] = PHASES,
+        coverage: Covers | None = None,
+        slower: str | Callable[[Ran], str] = "",
+        *,
+        own_kernels: bool = False,
     ) -> Callable[[Factory], Factory]:
         """Registers a factory `(module) -> module` or `(module, use) -> module`.
 
         `phases` are the ones that the result can run. `coverage(float_module, module)` counts the layers that were
-        quantized; a variant of which it counts none has no right to the name, and fails. `slower` says why it may be
-        slower than float and what to do about it: a note for the rows that are.
+        quantized; a variant of which it counts none has no right to the name, and fails. `slower` says, or is given how
+        the row ran and returns, why it may be slower than float and what to do about it: a note for the rows that are.
+        `own_kernels` says that layers compute with integers whether a compiler fuses them or not.
         """
         unknown = set(phases) - set(PHASES)
         if unknown:
             raise UnknownName("phase", min(unknown), PHASES)
-        return self._decorator("quantization", name, phases=tuple(phases), coverage=coverage, slower=slower)
+        return self._decorator(
+            "quantization", name, phases=tuple(phases), coverage=coverage, slower=slower, own_kernels=own_kernels
+        )
+
+    def quantizations(self, rule: Callable[[str], bool]) -> None:
+        """Registers a rule for names that are too many to list: it registers the one it is given, or returns False.
+
+        Lists and globs know only what is registered by name.
+        """
+        self._rules.append(rule)
 
     def data(
         self, name: str, *, paths: bool = False, held_out: Callable[..., HeldOut] | None = None
@@ -121,11 +148,13 @@ class Registry:
 
     def get(self, kind: Kind, name: str) -> Part:
         """Returns a part; raises UnknownName with the nearest names."""
-        try:
-            return self._parts[kind, name]
-        except KeyError:
+        found = self._parts.get((kind, name))
+        if found is None and kind == "quantization" and any(rule(name) for rule in self._rules):
+            found = self._parts[kind, name]
+        if found is None:
             absent = [NONE] if kind in {"optimizer", "quantization"} else []
-            raise UnknownName(kind, name, [*absent, *self.names(kind)]) from None
+            raise UnknownName(kind, name, [*absent, *self.names(kind)])
+        return found
 
     def names(self, kind: Kind) -> list[str]:
         """Returns the names on one axis, in the order they were registered."""

@@ -40,15 +40,40 @@ _INFERENCE = (
     "fx-static-x86-qint8", "pt2e-static", "pt2e-dynamic", "kbit-8", "kbit-4", "dorefa-4-4-32", "f8net",
 )  # fmt: skip
 _TRAINING = ("none", "eager-qat-x86", "fx-qat-x86", "kbit-8", "kbit-4", "dorefa-8-8-8", "dorefa-4-4-4", "f8net")
-QUANTIZATION = tuple(
-    variant
-    for model in ("resnet20", "mobilenetv2")
-    for variant in (
-        *(f"{model}/none/none@batch=32{axes}" for axes in _FLOATS),
-        *(f"{model}/none/{flow}@batch=32" for flow in _INFERENCE),
-        f"{model}/none/pt2e-static@batch=32,compiled=true",
-        *(f"{model}/sgd/{flow}@batch=32" for flow in _TRAINING),
-    )
+_CNNS = ("resnet20", "mobilenetv2")
+# Came later, so that they stand at the end: the other engines in full, and the models that torch's flows suit less.
+_OTHERS = tuple(f"{mode}-{{}}-{engine}" for mode in ("eager", "fx") for engine in _ENGINES[1:])
+_DENSE = (
+    "none/none", "none/none@compiled=true", "none/fx-dynamic-x86", "none/fx-static-x86",
+    "none/pt2e-static@compiled=true", "none/pt2e-dynamic@compiled=true", "none/kbit-8", "none/f8net", "sgd/none",
+    "sgd/fx-qat-x86", "sgd/kbit-8",
+)  # fmt: skip
+_ATTENTION = ("none/none", "none/fx-dynamic-x86", "none/fx-static-x86", "none/pt2e-dynamic", "none/kbit-8")
+QUANTIZATION = (
+    *(
+        variant
+        for model in _CNNS
+        for variant in (
+            *(f"{model}/none/none@batch=32{axes}" for axes in _FLOATS),
+            *(f"{model}/none/{flow}@batch=32" for flow in _INFERENCE),
+            f"{model}/none/pt2e-static@batch=32,compiled=true",
+            *(f"{model}/sgd/{flow}@batch=32" for flow in _TRAINING),
+        )
+    ),
+    *(
+        variant
+        for model in _CNNS
+        for variant in (
+            *(f"{model}/none/{flow.format('dynamic')}@batch=32" for flow in _OTHERS),
+            *(f"{model}/none/{flow.format('static')}-per-tensor@batch=32" for flow in _OTHERS),
+            *(f"{model}/none/{flow.format('qat')}@batch=32" for flow in _OTHERS),
+            f"{model}/none/pt2e-qat@batch=32,compiled=true",
+            *(f"{model}/sgd/{flow.format('qat')}@batch=32" for flow in _OTHERS),
+            f"{model}/sgd/pt2e-qat@batch=32",
+        )
+    ),
+    *(f"autoencoder/{path.replace('@', '@batch=32,') if '@' in path else f'{path}@batch=32'}" for path in _DENSE),
+    *(f"vit/{path}@batch=32" for path in _ATTENTION),
 )
 
 # Listed to be refused, with the cause: a recipe that leaves every layer in float. Who runs a whole set expects it.

@@ -31,9 +31,12 @@ def _not_smaller(measurement: Measurement, plain: Measurement | None) -> Caveat 
         return None
     if after < NOT_SMALLER * before:
         return None
-    kept = f"{100 * (integers or 0) / after:.0f} % of its bytes are integers"
-    return Caveat(
-        code="not-smaller",
-        message=f"the model keeps {after / before:.2f} times the bytes of the float model, and {kept}: floating-point "
-        "copies of weights are kept beside them or in their place; look at what the flow stores",
-    )
+    if integers:
+        why = (
+            f"{100 * integers / after:.0f} % of its bytes are integers, and floating-point copies of weights stand "
+            "beside them; keep the converted module only, or choose a flow that packs weights (fx-static-x86)"
+        )
+    else:
+        why = "its weights are numbers in floating point, rounded; a flow that packs weights is fx-static-x86"
+    message = f"the model keeps {after / before:.2f} times the bytes of the float model: {why}"
+    return Caveat(code="not-smaller", message=message)

@@ -89,6 +89,9 @@ def _row(record: Record, by_run: dict[tuple[str, Variant], Measurement], baselin
     timed = [name for name, metric in METRICS.items() if metric.timed]
     summaries = {name: summarize(measurement.replicates, name) for name in timed}
     other = by_run.get((record.run, replace(measurement.variant, optimizer=baseline)))
+    if other is not None and other.phases != measurement.phases:
+        # A step of inference is no part of one that trains.
+        other = None
     fastest, plain = _floats(measurement, [one for (run, _), one in by_run.items() if run == record.run])
     to_fastest = _ratio(measurement, fastest)
     return Row(

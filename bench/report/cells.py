@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -180,7 +181,7 @@ def accuracies(row: Row, table: Table) -> list[str]:
     """Returns what the deployed model gets right, and how that stands beside its float model."""
     several = len(_data(table)) > 1
     return [
-        f"Acc@1 {100 * one.share.center:.2f} %{_between(one.share, '.1f')}, "
+        f"Acc@1 {100 * one.share.center:.2f} %{_between(one.share, '.1f', most=1)}, "
         f"{100 * one.difference.center:+.2f} points vs float{_between(one.difference, '+.1f')}, "
         + (f"QAT of {plural(one.accuracy.qat_epochs, 'epoch')}" if one.accuracy.qat_epochs else "after training")
         + f", {plural(len(one.accuracy.seeds), 'seed')}"
@@ -189,10 +190,10 @@ def accuracies(row: Row, table: Table) -> list[str]:
     ]
 
 
-def _between(found: Mean, form: str) -> str:
+def _between(found: Mean, form: str, most: float = math.inf) -> str:
     if found.low is None or found.high is None:
         return ""
-    return f" ({100 * found.low:{form}} to {100 * found.high:{form}})"
+    return f" ({100 * found.low:{form}} to {100 * min(found.high, most):{form}})"
 
 
 def _data(table: Table) -> list[str]:

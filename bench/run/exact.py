@@ -9,7 +9,7 @@ from dataclasses import replace
 from bench.data.measurement import WHEN_SLOWER, Caveat, Counters
 from bench.data.protocol import Protocol
 from bench.data.variant import FLAVOR, NONE, Variant
-from bench.plugin import Registry, Sampler
+from bench.plugin import Ran, Registry, Sampler
 from bench.run import compiled, counters, memory, quality, ranks, sources
 from bench.run.build import Step, build, close
 from bench.run.messages import Exact
@@ -19,12 +19,6 @@ SETTLED_STEPS = 3
 _EAGER = Caveat(
     code="eager-counters",
     message="counting turns torch.compile off: operations, syncs, FLOPs and bytes are those of the eager model",
-)
-
-_NOT_FUSED = Caveat(
-    code="not-fused",
-    message="the compiler fused none of the quantized layers with their rounding: they compute in float, slower than "
-    "the float model; only flows that export the model (pt2e) are made for it",
 )
 
 
@@ -84,14 +78,29 @@ def _quantized(
     caveats: tuple[Caveat, ...] = ()
     if step.coverage.cause:
         caveats = (Caveat(code="partly-quantized", message=step.coverage.cause),)
-    slower = registry.get("quantization", variant.quantization).options["slower"]
+    options = registry.get("quantization", variant.quantization).options
+    slower = options["slower"]
+    if callable(slower):
+        ran = Ran(batch=variant.batch, threads=variant.threads, compiled=variant.compiled, trains=step.trains)
+        slower = slower(ran)
     if slower:
         caveats += (Caveat(code=WHEN_SLOWER, message=slower),)
-    if variant.compiled and not step.trains:
-        found["fused_layers"] = compiled.fused_layers()
-        caveats += (_NOT_FUSED,) * (not found["fused_layers"])
+    if variant.compiled and not step.trains and not options["own_kernels"]:
+        fused = found["fused_layers"] = compiled.fused_layers()
+        caveats += _not_fused(fused, step.coverage.quantized)
     if not step.trains:
         reference = build(registry, replace(variant, quantization=NONE, **FLAVOR), data=data, seed=protocol.seed)
         found["output_error"] = quality.output_error(step, reference)
         close(reference)
     return found, caveats
+
+
+def _not_fused(fused: int, quantized: int) -> tuple[Caveat, ...]:
+    """Returns what a compiled row has to say where not all of its quantized layers became kernels of integers."""
+    if fused >= quantized:
+        return ()
+    message = (
+        f"the compiler made kernels of integers of {fused} of {quantized} quantized layers; the others compute in "
+        "float, with roundings in between: only static flows that export the model (pt2e-static) are made for it"
+    )
+    return (Caveat(code="not-fused", message=message),)

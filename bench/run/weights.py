@@ -27,7 +27,8 @@ def weight_bytes(module: torch.nn.Module) -> dict[str, int]:
             continue
         seen.add(storage.data_ptr())
         total += storage.nbytes() + _scale_bytes(tensor)
-        integers += storage.nbytes() if tensor.dtype in _INTEGERS else 0
+        # A single byte is a switch of a fake-quantizer, and no weight.
+        integers += storage.nbytes() if tensor.dtype in _INTEGERS and tensor.numel() > 1 else 0
     return {"model_bytes": total, "integer_bytes": integers}
 
 

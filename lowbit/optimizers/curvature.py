@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -174,9 +174,8 @@ def _watch(
     a = None if held else input_vector(module, given, samples)
     capture.awaited += 1
 
-    def receive(gradients: tuple[torch.Tensor, ...]) -> None:
-        receiver = reference()
-        gradient = gradients[0]
+    def receive(gradients: Sequence[torch.Tensor | None]) -> None:
+        receiver, gradient = reference(), gradients[0]
         if receiver is None or not receiver.active or gradient is None:
             return
         gradient = at_least_fp32(gradient)
@@ -187,7 +186,10 @@ def _watch(
         else:
             receiver.add(name, a, output_vector(module, gradient, samples))
 
-    output.grad_fn.register_prehook(receive)
+    # It costs half of a hook of the tensor, and this is done for each layer in each step.
+    made_by = output.grad_fn
+    assert made_by is not None
+    made_by.register_prehook(receive)
 
 
 def _matrix(values: torch.Tensor) -> torch.Tensor:

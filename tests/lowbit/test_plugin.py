@@ -9,14 +9,15 @@ import torch
 from bench.data.metric import PHASES
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
-from bench.errors import InvalidData, StepbenchError
-from bench.plugin import Coverage, Registry
+from bench.errors import InvalidData, StepbenchError, UnknownName
+from bench.plugin import Coverage, Ran, Registry
 from bench.run.build import build, close, open_data, open_held_out
 from bench.run.exact import exact
 from lowbit.data.synthetic import sample
 from lowbit.optimizers import blockwise
 from lowbit.plugin import register
 from lowbit.plugin.optimizers import LR, MOMENTUM, WEIGHT_DECAY
+from lowbit.plugin.quantizations import why_slower
 from lowbit.quantization.flows import NAMES
 
 
@@ -165,3 +166,29 @@ def test_a_flow_quantizes_what_is_deployed_and_what_is_trained(registry):
     assert "Linear" in deployed.coverage.cause
     trained.run(0)
     assert not deployed.run(0).requires_grad
+
+
+def test_names_that_follow_the_rules_need_not_be_listed(registry):
+    part = registry.get("quantization", "kbit-6-histogram")
+    assert part.options["phases"] == PHASES
+    assert registry.get("quantization", "dorefa-3-3-3").name == "dorefa-3-3-3"
+    with pytest.raises(UnknownName, match="kbit-33', did you mean 'kbit-3'"):
+        registry.get("quantization", "kbit-33")
+
+
+@pytest.mark.parametrize(
+    ("name", "ran", "says"),
+    [
+        ("eager-qat-x86", {"trains": True}, "training computes in float"),
+        ("kbit-8", {"batch": 1}, "to show what few bits do"),
+        ("fx-dynamic-x86", {}, "only linear layers"),
+        ("fx-static-qnnpack", {}, "made for ARM"),
+        ("pt2e-static", {}, "add @compiled=true"),
+        ("fx-static-x86", {"compiled": True}, "does not look into torch's kernels"),
+        ("fx-static-x86", {"threads": 2}, "by 2 threads"),
+        ("pt2e-static", {"compiled": True, "batch": 1}, "at batch 1"),
+        ("fx-static-x86", {}, "use another engine"),
+    ],
+)
+def test_why_a_row_is_slower_follows_from_how_it_ran(name, ran, says):
+    assert says in why_slower(name, Ran(**({"batch": 32, "threads": 1, "compiled": False, "trains": False} | ran)))

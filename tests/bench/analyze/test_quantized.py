@@ -46,7 +46,7 @@ def test_a_model_that_did_not_become_smaller_says_so(model_bytes, phases, heard)
     found = caveats(one, None, plain)
     assert [caveat.code for caveat in found] == ["not-smaller"] * heard
     if heard:
-        assert "1.00 times the bytes of the float model, and 25 % of its bytes are integers" in found[0].message
+        assert "1.00 times the bytes of the float model: 25 % of its bytes are integers" in found[0].message
 
 
 def test_a_float_row_is_not_asked_to_be_small():

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.analyze.table import tables
-from bench.data.measurement import Caveat, Counters
+from bench.data.measurement import Caveat, Counters, Measurement
 from bench.data.protocol import Protocol
+from bench.data.variant import Variant
 from tests.strategies import records
 
 
@@ -55,6 +57,23 @@ def test_a_quantized_row_is_compared_with_the_fastest_float_row_of_its_step_and_
     assert found["m/none/none"][1] is None
     for alone in ("m/none/none@batch=2", "m/sgd/none", "n/none/none"):
         assert found[alone] == (None, None)
+
+
+def inference(replicates):
+    variant = Variant.parse("m/none/none")
+    return Measurement(variant=variant, protocol=Protocol(), phases=("forward",), replicates=tuple(replicates))
+
+
+def test_inference_is_not_compared_with_steps_that_train(rows, record):
+    (table,) = tables(
+        [
+            replace(record(rows(1), "m/none/none"), measurement=inference(rows(1))),
+            record(rows(2), "m/sgd/none"), record(rows(3), "m/eva/none"),
+        ]
+    )  # fmt: skip
+    ratios = {str(row.variant): row.ratio for row in table.rows}
+    assert ratios["m/none/none"] is None
+    assert ratios["m/eva/none"].center == pytest.approx(1.5)
 
 
 def test_no_ratio_crosses_runs(rows, record):

@@ -38,3 +38,14 @@ def test_a_loss_that_is_not_finite_is_no_number_but_a_caveat(registry):
 def test_the_counters_of_a_compiled_model_say_that_they_are_of_the_eager_one(registry, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     assert [caveat.code for caveat in look(registry, "line/descent/none@compiled=true").caveats] == ["eager-counters"]
+
+
+def test_what_an_optimizer_remarks_stands_below_its_rows(registry):
+    @registry.optimizer("frank")
+    def frank(module):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        optimizer.remarks = {"native-code": "half of the step is assembler"}
+        return optimizer
+
+    (caveat,) = look(registry, "line/frank/none").caveats
+    assert (caveat.code, caveat.message) == ("native-code", "half of the step is assembler")

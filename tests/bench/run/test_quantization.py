@@ -5,8 +5,8 @@ import torch
 
 from bench.data.protocol import Protocol
 from bench.data.variant import Variant
-from bench.errors import InvalidVariant, NotQuantized, PluginFailed
-from bench.plugin import Coverage
+from bench.errors import InvalidVariant, NotQuantized, PluginFailed, UnknownName
+from bench.plugin import Coverage, Ran
 from bench.run.build import build
 from bench.run.exact import exact
 
@@ -93,3 +93,47 @@ def test_a_row_that_trains_has_no_output_to_compare(parts):
     found = exact(parts, Variant.parse("line/descent/rounded"), Protocol(), parts.get("data", DATA).factory())
     assert "output_error" not in found.counters.values
     assert found.counters.values["quantized_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("quantized", "own_kernels", "said"),
+    [(1, False, ["not-fused"]), (1, True, []), (0, False, [])],
+)
+def test_a_compiled_row_says_what_was_not_fused_unless_its_layers_have_kernels_of_their_own(
+    parts, monkeypatch, quantized, own_kernels, said
+):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+
+    def covers(before, after):
+        return Coverage(quantized=1, eligible=1)
+
+    parts.quantization("fused", coverage=covers, own_kernels=own_kernels)(rounded)
+    # As many kernels of integers as the compiler would have counted.
+    monkeypatch.setattr("bench.run.compiled.fused_layers", lambda: 1 - quantized)
+    variant = Variant.parse("line/none/fused@compiled=true")
+    found = exact(parts, variant, Protocol(), parts.get("data", DATA).factory())
+    assert [one.code for one in found.caveats if one.code != "eager-counters"] == said
+    assert ("fused_layers" in found.counters.values) is not own_kernels
+
+
+def test_why_a_row_is_slow_is_asked_of_how_it_ran(parts):
+    parts.quantization("asked", slower=lambda ran: f"{ran}", coverage=lambda *_: Coverage(quantized=1, eligible=1))(
+        rounded
+    )
+    variant = Variant.parse("line/descent/asked@batch=3")
+    (caveat,) = exact(parts, variant, Protocol(quality_steps=2), parts.get("data", DATA).factory()).caveats
+    assert caveat.message == str(Ran(batch=3, threads=1, compiled=False, trains=True))
+
+
+def test_a_rule_registers_a_name_when_it_is_asked_for(parts):
+    def rule(name):
+        if name != "rounded-by-rule":
+            return False
+        parts.quantization(name)(rounded)
+        return True
+
+    parts.quantizations(rule)
+    assert "rounded-by-rule" not in parts.names("quantization")
+    assert parts.get("quantization", "rounded-by-rule") is parts.get("quantization", "rounded-by-rule")
+    with pytest.raises(UnknownName, match="rounded-by-role"):
+        parts.get("quantization", "rounded-by-role")

@@ -36,3 +36,9 @@ def test_two_packed_weights_are_two():
         warnings.simplefilter("ignore")
         linear = torch.ao.nn.quantized.dynamic.Linear
         assert weight_bytes(torch.nn.Sequential(linear(8, 8), linear(8, 8)))["integer_bytes"] == 128
+
+
+def test_switches_of_fake_quantizers_are_no_weights():
+    prepared = torch.nn.Linear(8, 4)
+    prepared.register_buffer("fake_quant_enabled", torch.ones(1, dtype=torch.uint8))
+    assert weight_bytes(prepared) == {"model_bytes": 4 * (8 * 4 + 4) + 1, "integer_bytes": 0}
