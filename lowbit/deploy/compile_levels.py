@@ -15,7 +15,7 @@ from lowbit.deploy.check import Cause
 from lowbit.deploy.check_cause import cause_of, packed_cause
 from lowbit.deploy.check_export import silence
 from lowbit.deploy.compile_source import RUN_AS_IT_IS, CannotBeMade, Source, export, save
-from lowbit.quantization.engine import OnEngine
+from lowbit.quantization.engine import OnEngine, stands_for
 from lowbit.quantization.flow import QuantizationError
 from lowbit.quantization.pt2e import Exported, fusion
 from lowbit.quantization.torch_ao import traced
@@ -56,7 +56,8 @@ def _eager(source: Source) -> Made:
     path = source.folder / "script.pt"
     with silence(), torch.no_grad():
         torch.jit.save(torch.jit.trace(module, source.inputs), path)
-    engine = module.engine if isinstance(module, OnEngine) else str(torch.backends.quantized.engine)
+    # Loaded, it is packed by torch's rule for x86, which may not hold the model's ranges.
+    engine = stands_for(module.engine) if isinstance(module, OnEngine) else str(torch.backends.quantized.engine)
     note = "stored as TorchScript, which is deprecated: no other format holds packed weights"
     return Made(run=module, artifact=Artifact(kind="script", path=path, engine=engine), notes=(note,))
 

@@ -72,7 +72,7 @@ def _prepare(
 ) -> nn.Module:
     ao, sample = eager(), example(inputs)
     with quiet():
-        qconfig = (qat_qconfig if trains else static_qconfig)(engine, per_tensor=per_tensor)
+        qconfig = (qat_qconfig if trains else static_qconfig)(engines.stands_for(engine), per_tensor=per_tensor)
         model = ready(module.train(trains), saturates=relu6.saturates(qconfig))
     with quiet(), explained(f"eager mode cannot prepare {type(module).__name__}", _REMEDY):
         prepared = fuse(model, trains=trains)

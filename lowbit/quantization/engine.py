@@ -57,16 +57,32 @@ def using(engine: str) -> Iterator[None]:
         torch.backends.quantized.engine = before
 
 
-def choose(module: nn.Module) -> None:
-    """Packs every convolution of a converted model for the faster of FBGEMM and oneDNN, in place.
+def chooses() -> bool:
+    """Says whether x86 takes the kernels that `choose` takes.
 
-    What it computes stays the same but for the last bit of a rounding. Nothing is done where torch has one of the two
-    only, on a processor without VNNI, for which torch takes FBGEMM alone, and with AMX, on which nobody has measured.
+    Not where torch has one of the two libraries only, on a processor without VNNI, for which torch takes FBGEMM alone,
+    and with AMX, on which nobody has measured.
     """
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    if not capabilities.get("avx512_vnni") or capabilities.get("amx_int8"):
-        return
-    if not {"fbgemm", "onednn"} <= set(torch.backends.quantized.supported_engines):
+    known = {"fbgemm", "onednn"} <= set(torch.backends.quantized.supported_engines)
+    return known and bool(capabilities.get("avx512_vnni")) and not capabilities.get("amx_int8")
+
+
+def stands_for(engine: str) -> str:
+    """Returns the engine whose ranges a model for `engine` has, and whose kernels alone can take its place.
+
+    torch gives x86 ranges of 7 bits, since without VNNI products are added in 16; so are those of FBGEMM's kernels with
+    a filter a channel, on any processor. Where x86 has neither, its ranges are those of oneDNN, of 8 bits.
+    """
+    return "onednn" if engine == "x86" and chooses() else engine
+
+
+def choose(module: nn.Module) -> None:
+    """Packs every convolution of a converted model for the faster of FBGEMM and oneDNN, in place, where x86 chooses.
+
+    What it computes stays the same but for the last bit of a rounding.
+    """
+    if not chooses():
         return
     for child in module.modules():
         if isinstance(child, layers().Conv2d):

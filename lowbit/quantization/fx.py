@@ -79,7 +79,11 @@ def _flow(engine: str, mapping: Callable[[], Any], *, trains: bool, left_in_floa
 
 # torch's tables say how operations of a fixed range are quantized, such as sigmoid; the rest is as we say.
 def _static_mapping(engine: str, *, per_tensor: bool) -> Any:
-    return eager().get_default_qconfig_mapping(engine).set_global(static_qconfig(engine, per_tensor=per_tensor))
+    return (
+        eager()
+        .get_default_qconfig_mapping(engine)
+        .set_global(static_qconfig(engines.stands_for(engine), per_tensor=per_tensor))
+    )
 
 
 def _qint8_mapping(engine: str, *, per_tensor: bool) -> Any:
@@ -88,7 +92,7 @@ def _qint8_mapping(engine: str, *, per_tensor: bool) -> Any:
 
 def _qat_mapping(engine: str, *, per_tensor: bool) -> Any:
     mapping = eager().get_default_qat_qconfig_mapping(engine, version=0)
-    return mapping.set_global(qat_qconfig(engine, per_tensor=per_tensor))
+    return mapping.set_global(qat_qconfig(engines.stands_for(engine), per_tensor=per_tensor))
 
 
 def _dynamic_mapping() -> Any:

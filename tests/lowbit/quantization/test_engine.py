@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from lowbit.quantization import fx
-from lowbit.quantization.engine import ENGINES, OnEngine, check, using
-from lowbit.quantization.flow import QuantizationError, calibrate, deployed
+from lowbit.quantization import eager, fx
+from lowbit.quantization.engine import ENGINES, OnEngine, check, chooses, stands_for, using
+from lowbit.quantization.flow import QuantizationError, calibrate, deployed, quantized
 from lowbit.quantization.torch_ao import layers
+from tests.lowbit.quantization.small import Small, batches
 
 
 class Recorder(nn.Module):
@@ -131,12 +132,38 @@ def test_x86_takes_the_kernel_that_was_measured_to_be_faster_layer_by_layer(monk
         packed.clear()
         again(module)
         assert packed == CHOSEN
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    by_torch, _ = converted("x86")
+    # Under the ranges that x86 has here; FBGEMM's kernels with a filter a channel would overflow with these inputs.
+    by_torch, _ = converted("onednn")
     found, expected = module(inputs), by_torch(inputs)
     # A rounding may fall on the other side, by one step of the output's scale.
     scale = max(child.scale for child in module.modules() if isinstance(child, layers().Conv2d))
     assert (found - expected).abs().max() <= 2 * scale
+
+
+@pytest.mark.parametrize("flow", [eager.static, eager.qat, fx.static, fx.qat])
+@pytest.mark.parametrize(("vnni", "top"), [(True, 255), (False, 127)])
+def test_x86_keeps_a_bit_free_where_kernels_could_overflow(monkeypatch, flow, vnni, top):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": vnni}, raising=False)
+    model = flow("x86").prepare(Small(), batches(1))
+    observers = [child for name, child in model.named_modules() if "weight" not in name and hasattr(child, "quant_max")]
+    assert {child.quant_max for child in observers} == {top}
+    assert stands_for("x86") == ("onednn" if vnni else "x86")
+    assert stands_for("fbgemm") == "fbgemm"
+
+
+@pytest.mark.skipif("onednn" not in torch.backends.quantized.supported_engines, reason="torch was built without oneDNN")
+def test_all_eight_bits_are_exact_in_every_kernel_that_x86_takes(monkeypatch):
+    """Largest codes and weights of one sign: where products are added in 16 bits, the sums are wrong."""
+    if not chooses():
+        pytest.skip("torch chooses for this processor, and keeps a bit free")
+    for inner, outer, size, groups in ((3, 32, 3, 1), (32, 128, 1, 1), (128, 128, 3, 128), (128, 64, 1, 1)):
+        module = nn.Sequential(nn.Conv2d(inner, outer, size, padding=size // 2, groups=groups, bias=False))
+        module[0].weight.data.fill_(1.0)
+        inputs = torch.rand(2, inner, 8, 8) * 0.5 + 0.5
+        found = quantized(fx.static("x86"), module, [inputs], trains=False)(inputs)
+        with torch.no_grad():
+            expected = module(inputs)
+        assert (found - expected).abs().max() <= 0.01 * expected.max()
 
 
 @pytest.mark.parametrize("capabilities", [{}, {"avx512_vnni": False}, {"avx512_vnni": True, "amx_int8": True}])

@@ -15,7 +15,7 @@ from tests.lowbit.quantization.small import Small, batches
 SIX = 6 * (1 + 1e-6)
 MODES = {"eager": eager, "fx": fx}
 WHOLE = [(mode, kind, "onednn") for mode in MODES for kind in ("static", "qat")] + [("fx", "qat", "qnnpack")]
-REDUCED = [("eager", "static", "x86"), ("fx", "qat", "x86")]
+REDUCED = [("eager", "static", "fbgemm"), ("fx", "qat", "fbgemm")]
 
 
 class Loud(Small):
