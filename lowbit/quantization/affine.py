@@ -33,13 +33,13 @@ class Grid:
 
 
 def grid(bits: int, *, signed: bool, symmetric: bool = False, reduce_range: bool = False) -> Grid:
-    """Returns the integers of a number of bits; raises ValueError outside of 2 to 8.
+    """Returns the integers of a number of bits; raises ValueError for others than 2 to 8.
 
     A symmetric grid leaves its lowest integer out, so that a value and its negative have codes of one size. With
     `reduce_range` one bit is given up, as kernels that add products of 8 bits in 16 need it.
     """
-    if not LEAST_BITS <= bits <= MOST_BITS:
-        raise ValueError(f"bits={bits}: must be from {LEAST_BITS} to {MOST_BITS}")
+    if type(bits) is not int or not LEAST_BITS <= bits <= MOST_BITS:
+        raise ValueError(f"bits={bits!r}: must be a whole number from {LEAST_BITS} to {MOST_BITS}")
     used = bits - reduce_range
     if used < LEAST_BITS:
         raise ValueError(f"bits={bits} with reduce_range: leaves {used}, at least {LEAST_BITS} are needed")

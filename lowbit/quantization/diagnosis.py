@@ -32,10 +32,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """Bytes of a model's parameters and buffers, by what they are."""
+    """Bytes of a model's parameters and buffers, by what they are.
+
+    What several names share counts once in these; `shared` is what copies of it for the other names would take.
+    """
 
     floats: int
     integers: int
+    shared: int = 0
 
     @property
     def whole(self) -> int:
@@ -125,25 +129,32 @@ def departs(found: Sequence[Difference]) -> Finding | None:
 
 
 def stored(module: nn.Module) -> Stored:
-    """Returns the bytes of all that a model's state holds; what several names share counts once."""
+    """Returns the bytes of all that a model's state holds."""
     sizes: dict[int, tuple[bool, int]] = {}
+    named = 0
     for number, value in enumerate(_tensors(module.state_dict())):
         integer = value.is_quantized or not (value.is_floating_point() or value.is_complex())
         # A quantized tensor has no address to know it by; no two names share one.
         place = -number if value.is_quantized else value.untyped_storage().data_ptr()
         sizes[place] = integer, value.numel() * value.element_size()
-    return Stored(
-        floats=sum(size for integer, size in sizes.values() if not integer),
-        integers=sum(size for integer, size in sizes.values() if integer),
-    )
+        named += sizes[place][1]
+    floats = sum(size for integer, size in sizes.values() if not integer)
+    integers = sum(size for integer, size in sizes.values() if integer)
+    return Stored(floats=floats, integers=integers, shared=named - floats - integers)
 
 
 def not_smaller(before: Stored, after: Stored) -> Finding | None:
     """Finds that a quantized model is as good as no smaller than its float model, and why."""
     if after.whole < SMALLER * before.whole:
         return None
+    copied = before.shared - after.shared
     if after.integers <= before.integers:
         why = "no weight is stored as integers; choose a flow that converts the layers that this model has"
+    elif copied > 0 and after.whole < SMALLER * (before.whole + copied):
+        why = (
+            f"layers of the float model share weights, which saves it {before.shared:,} bytes, and each quantized "
+            "layer has a copy of its own; leave those in float, or untie them before quantizing to compare alike"
+        )
     elif after.floats > SMALLER * before.floats and after.integers > before.integers + (before.floats // 5):
         why = "the float weights are kept beside the integers; drop what the graph no longer reads"
     else:

@@ -40,8 +40,11 @@ def quantize_weight(weight: torch.Tensor, bits: int) -> torch.Tensor:
 def encode_weight(weight: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns codes of 1 to 8 bits, uint8 of the weight's shape, and what they reach to: one number.
 
-    `decode_weight` makes of them what `quantize_weight` gives, bit for bit.
+    `decode_weight` makes of them what `quantize_weight` gives, bit for bit. Raises QuantizationError for a weight that
+    is not finite, which no code stands for.
     """
+    if not bool(torch.isfinite(weight).all()):
+        raise QuantizationError("the weight holds NaN or an infinity: train with a lower learning rate")
     quantized = quantize_weight(weight.detach(), bits)
     reach = quantized.abs().flatten()[0] if bits == 1 else torch.ones((), dtype=weight.dtype, device=weight.device)
     steps = float(2**bits - 1)
@@ -88,8 +91,8 @@ def rounded_gradient(gradient: torch.Tensor, bits: int, noise: torch.Tensor) -> 
 
 def check_bits(bits: int) -> None:
     """Raises QuantizationError for bits that are neither 1 to 8 nor 32."""
-    if bits != FULL and not 1 <= bits <= 8:
-        raise QuantizationError(f"bits={bits}: must be from 1 to 8, or {FULL} for none at all")
+    if type(bits) is not int or (bits != FULL and not 1 <= bits <= 8):
+        raise QuantizationError(f"bits={bits!r}: must be a whole number from 1 to 8, or {FULL} for none at all")
 
 
 def _straight_through(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from torch import fx, nn
 from lowbit.quantization.dorefa import FULL, check_bits
 from lowbit.quantization.dorefa_layers import Bits, GradientQuantizer, IntegerLayer, QuantizedLayer
 from lowbit.quantization.flow import Flow, QuantizationError
-from lowbit.quantization.kbit_layers import LAYERS
+from lowbit.quantization.kbit_layers import LAYERS, check_padding
 from lowbit.quantization.stage import Stage, enter
 
 Place = Literal["branch", "sum"]
@@ -50,17 +50,25 @@ def prepare(module: nn.Module, inputs: Sequence[torch.Tensor], bits: Bits, *, pl
     """Replaces the layers of a model, in place, and returns it, in stage CALIBRATION.
 
     Only the first batch of `inputs` is looked at. Raises QuantizationError for no batch, for a model without a layer
-    between the first and the last, and for one that cannot be traced where its sums are asked for.
+    between the first and the last, for a convolution that pads with anything but zeros, and for a model that cannot be
+    traced where its sums are asked for.
     """
     if not inputs:
         raise QuantizationError("there is no batch to run the model with: give one at least")
     ran = _rectified_inputs(module.eval(), inputs[0])
+    if not ran:
+        raise QuantizationError(
+            f"{type(module).__name__} runs no layer of type Conv2d or Linear, and so has nothing to quantize: choose a "
+            "model that has some"
+        )
     chosen = list(ran)[1:-1]
     if not chosen:
         raise QuantizationError(
             f"{type(module).__name__} runs {len(ran)} layers of type Conv2d or Linear and none between the first and "
             "the last, which stay in float: DoReFa-Net needs a deeper model"
         )
+    for name in chosen:
+        check_padding(name, module.get_submodule(name))
     # Every quantizer draws from a generator of its own, so that none depends on the order in which others run.
     for number, name in enumerate(chosen):
         layer = module.get_submodule(name)
@@ -76,12 +84,16 @@ def prepare(module: nn.Module, inputs: Sequence[torch.Tensor], bits: Bits, *, pl
 def convert(module: nn.Module) -> nn.Module:
     """Replaces layers by such that store codes of one byte, in place, and returns the model in eval mode.
 
-    Layers of 32-bit weights stay as they are. What the model gives is, bit for bit, what it gave in VALIDATION.
+    Layers of 32-bit weights stay as they are. What the model gives is, bit for bit, what it gave in VALIDATION. It
+    needs no calibration: the formulas say what ranges are. Raises QuantizationError for a weight that is not finite.
     """
     enter(module, Stage.VALIDATION)
     for name, child in list(module.named_modules()):
         if isinstance(child, QuantizedLayer) and child.bits.weight != FULL:
-            module.set_submodule(name, IntegerLayer(child))
+            try:
+                module.set_submodule(name, IntegerLayer(child))
+            except QuantizationError as error:
+                raise QuantizationError(f"{name}: {error}") from error
         elif isinstance(child, GradientQuantizer) and not isinstance(_parent(module, name), QuantizedLayer):
             module.set_submodule(name, nn.Identity())
     return module.eval()

@@ -29,10 +29,14 @@ EXIT = "fixed_point_exit"
 def convert(module: nn.Module) -> nn.Module:
     """Returns a model of integers that gives, bit for bit, what a prepared one gives in VALIDATION; in eval mode.
 
-    It keeps nothing of the other's float weights. Raises QuantizationError for a model that was not prepared.
+    It keeps nothing of the other's float weights. Raises QuantizationError for a model that was not prepared, and for
+    one that was neither calibrated nor trained.
     """
     if not isinstance(module, fx.GraphModule):
         raise QuantizationError(f"{type(module).__name__} is no F8Net model: prepare it first")
+    for name, child in module.named_modules():
+        if isinstance(child, FixedLayer) and not bool(child.stream.seen[child.source.reader]):
+            raise QuantizationError(f"{name}: nothing was calibrated; show the prepared model batches of inputs first")
     enter(module, Stage.VALIDATION)
     return _Converter(module).converted()
 

@@ -21,6 +21,7 @@ from lowbit.quantization.f8net_operations import (
     shape_of,
 )
 from lowbit.quantization.flow import QuantizationError
+from lowbit.quantization.kbit_layers import check_padding
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -172,6 +173,8 @@ def _foldable(layer: Value, norm: nn.Module | None) -> bool:
 def _check_layer(node: fx.Node, source: fx.Node, module: nn.Module | None, found: Plan) -> None:
     if len(shape_of(source)) != (4 if isinstance(module, nn.Conv2d) else 2):
         raise QuantizationError(f"{node.name} is given {len(shape_of(source))} dimensions: F8Net takes NCHW or NC")
+    assert module is not None
+    check_padding(str(node.target), module)
     if any(value.module is module for value in found.values):
         raise QuantizationError(f"{node.name} runs twice: F8Net needs a layer for each run, each with its own scaling")
 

@@ -83,6 +83,9 @@ class IntegerLayer(nn.Module):
         most = parts.codes.abs().flatten(1).sum(1) * self.high + self.bias.abs()
         self.wire = Wire(length=length.long(), most=most)
         self.output_dtype = self.wire.dtype
+        # Of the last layer, what the exit behind it multiplies by: it says what the integers stand for.
+        self.unit = _unit(source) if source.target is None else None
+        self.real_dtype = torch.float64 if self.unit is None else source.layer.weight.dtype
         # The layer without its float weight: its geometry.
         self.layer = copy.deepcopy(source.layer)
         del self.layer.weight
@@ -96,8 +99,8 @@ class IntegerLayer(nn.Module):
         return sums + along(self.bias, sums, 1)
 
     def reals(self, output: torch.Tensor) -> torch.Tensor:
-        """Returns what an output stands for, fp64: what the simulated layer gives."""
-        return reals(output, self.wire.length)
+        """Returns what an output stands for, bit for bit what the simulated layer gives, and in its dtype."""
+        return reals(output, self.wire.length, self.unit, self.real_dtype)
 
 
 class IntegerSum(nn.Module):
@@ -161,16 +164,28 @@ class IntegerExit(nn.Module):
 
     def __init__(self, source: FixedLayer, given: Wire) -> None:
         super().__init__()
-        unit = source.stream.scaling(source.source.reader, torch.float64).detach()
-        self.register_buffer("unit", unit)
+        self.register_buffer("unit", _unit(source))
         self.register_buffer("length", given.length)
         self.dtype = source.layer.weight.dtype
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Returns reals of the shape of `values`, in the dtype of the float model."""
-        return (reals(values, self.length) * self.unit).to(self.dtype)
+        return reals(values, self.length, self.unit, self.dtype)
 
 
-def reals(integers: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Returns what integers [batch, channels, ...] of one fraction length a channel stand for, fp64 and exact."""
-    return integers.to(torch.float64) / torch.exp2(along(length, integers, 1).double())
+def reals(
+    integers: torch.Tensor,
+    length: torch.Tensor,
+    unit: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> torch.Tensor:
+    """Returns what integers [batch, channels, ...] of one fraction length a channel stand for.
+
+    Without a unit that they count in, it is exact in fp64.
+    """
+    exact = integers.to(torch.float64) / torch.exp2(along(length, integers, 1).double())
+    return (exact if unit is None else exact * unit).to(dtype)
+
+
+def _unit(last: FixedLayer) -> torch.Tensor:
+    return last.stream.scaling(last.source.reader, torch.float64).detach()

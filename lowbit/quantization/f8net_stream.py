@@ -69,6 +69,8 @@ class Stream(Staged):
                 self.running[reader] = before + (length - before) / self.seen[reader]
             else:
                 self.running[reader] = running_fraction_length(before, torch.as_tensor(length))
+                # Training finds lengths as well: what was trained needs no calibration.
+                self.seen[reader].clamp_(min=1)
 
 
 class Entry(Staged):

@@ -125,13 +125,17 @@ def shift_right(values: torch.Tensor, places: torch.Tensor | int) -> torch.Tenso
     Takes int32 or int64; nothing of it is done in floating point, so that an accelerator without one can do the same.
     """
     places = torch.as_tensor(places, dtype=values.dtype, device=values.device)
-    right, left = places.clamp(min=0), (-places).clamp(min=0)
+    bits = torch.iinfo(values.dtype).bits
+    # By as many places as there are bits no value is more than a half, and shifts are not defined.
+    values = values & -(places < bits).to(values.dtype)
+    right, left = places.clamp(0, bits - 1), (-places).clamp(min=0)
     one = torch.ones((), dtype=values.dtype, device=values.device)
     floor = values >> right
     rest = values - (floor << right)
-    half = (one << right) >> 1
+    # Without places there is no rest, and this one changes nothing.
+    half = one << (right - 1).clamp(min=0)
     # Exactly at a half, the even neighbor: up if the floor is odd.
-    up = (rest > half) | ((rest == half) & (half > 0) & ((floor & 1) == 1))
+    up = rest > half - (floor & 1)
     return (floor + up.to(values.dtype)) << left
 
 

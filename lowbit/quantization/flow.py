@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,7 +53,15 @@ def calibrate(flow: Flow, module: nn.Module, inputs: Sequence[torch.Tensor]) -> 
 
 
 def deployed(flow: Flow, module: nn.Module) -> nn.Module:
-    """Returns the model that is deployed of one that was calibrated or trained."""
+    """Returns the model that is deployed of one that was calibrated or trained.
+
+    Raises QuantizationError for one that was neither, unless its flow has nothing to calibrate.
+    """
+    # Where torch's observers saw nothing, it warns at most, and converts with a scale of 1. ReLU6 has a number there.
+    modules: list[Any] = list(module.modules())
+    observers = [each for each in modules if isinstance(getattr(each, "min_val", None), torch.Tensor)]
+    if observers and not any(bool((each.min_val <= each.max_val).any()) for each in observers):
+        raise QuantizationError("nothing was calibrated; show the prepared model batches of inputs first")
     flow.enter(module, Stage.VALIDATION)
     return flow.convert(module) if flow.convert is not None else module
 

@@ -217,7 +217,8 @@ def _settings(match: re.Match[str], base: Settings) -> Settings:
     bits = [int(match["both"] or match[part]) for part in ("weight", "activation")]
     for given in bits:
         if not 2 <= given <= 8:
-            raise _error(f"{match.group()}: {given} bits; weights and activations have 2 to 8")
+            unit = "bit" if given == 1 else "bits"
+            raise _error(f"{match.group()}: {given} {unit}; weights and activations have 2 to 8")
     changes: dict[str, Any] = {
         "weight_bits": bits[0],
         "activation_bits": bits[1],

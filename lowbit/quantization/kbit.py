@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lowbit.quantization.flow import Flow, QuantizationError
-from lowbit.quantization.kbit_layers import LAYERS, IntegerLayer, QuantizedLayer, Settings
+from lowbit.quantization.kbit_layers import LAYERS, IntegerLayer, QuantizedLayer, Settings, check_padding
 
 __all__ = ["IntegerLayer", "Modules", "QuantizedLayer", "Settings", "convert", "flow", "prepare"]
 
@@ -44,9 +44,15 @@ def prepare(
     `modules` has settings for layers by name or glob, None for float: they count for the first and the last layer too.
     `wide_output` names a layer that is quantized, wherever it stands, and gives numbers of 32 bits.
 
-    Raises QuantizationError for a model without a layer to quantize, and for a name that matches none.
+    Raises QuantizationError for a model without a layer to quantize, for a name that matches none, and for a
+    convolution that pads with anything but zeros.
     """
     names = [name for name, child in module.named_modules() if type(child) in LAYERS]
+    if not names:
+        raise QuantizationError(
+            f"{type(module).__name__} has no layer of type Conv2d or Linear, and so nothing to quantize: choose a "
+            "model that has some"
+        )
     chosen = _chosen(names, settings or Settings(), modules or {}, wide_output)
     if not chosen:
         why = (
@@ -55,6 +61,8 @@ def prepare(
             else "none between the first and the last; set first_and_last to quantize those too"
         )
         raise QuantizationError(f"{type(module).__name__} has {len(names)} layers of type Conv2d or Linear and {why}")
+    for name in chosen:
+        check_padding(name, module.get_submodule(name))
     for name, own in chosen.items():
         layer = module.get_submodule(name)
         assert isinstance(layer, LAYERS)

@@ -206,6 +206,16 @@ class IntegerLayer(nn.Module):
         return compute(self.layer, self.input_quantizer(values), weight, bias)
 
 
+def check_padding(name: str, layer: nn.Module) -> None:
+    """Raises QuantizationError for a convolution that `compute` cannot run, by its name in the model."""
+    mode = getattr(layer, "padding_mode", "zeros")
+    if mode != "zeros":
+        raise QuantizationError(
+            f"{name}: padding_mode={mode!r}, only zeros are quantized; train it with zeros, or leave it in float, as a "
+            f"k-bit flow does with --setting {name}=float"
+        )
+
+
 def compute(layer: nn.Module, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Runs a layer with another weight and bias in place of its own."""
     if isinstance(layer, nn.Conv2d):

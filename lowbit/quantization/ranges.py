@@ -51,8 +51,12 @@ class MovingAverage(MinMax):
     """The moving average of each batch's smallest and largest value: one wild batch does not set the range for good."""
 
     def merged(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the range after a batch; the first batch sets it."""
-        if not bool(torch.isfinite(self.low).all()):
+        """Returns the range after a batch; the first batch sets it.
+
+        NaN and infinities are averaged too: such a range is never finite again, and is refused where it is used.
+        """
+        if bool((self.low > self.high).all()):
+            # Only where nothing was observed are the ends upside down.
             return low, high
         return self.low + (1 - KEPT) * (low - self.low), self.high + (1 - KEPT) * (high - self.high)
 

@@ -30,9 +30,9 @@ def test_grids(arguments, low, high):
     assert (found.low, found.high) == (low, high)
 
 
-@pytest.mark.parametrize("bits", [0, 1, 9, 33])
+@pytest.mark.parametrize("bits", [0, 1, 9, 33, 2.5, "4"])
 def test_bits_that_are_none_are_refused(bits):
-    with pytest.raises(ValueError, match=f"bits={bits}: must be from 2 to 8"):
+    with pytest.raises(ValueError, match=f"bits={bits!r}: must be a whole number from 2 to 8"):
         grid(bits, signed=True)
 
 

@@ -5,11 +5,22 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 
-from lowbit.quantization import departure, diagnosis
+from lowbit.quantization import departure, diagnosis, flows
+from lowbit.quantization.flow import calibrate, deployed
 from lowbit.quantization.kbit import convert
 from lowbit.quantization.stage import Stage, enter
 from tests.lowbit.quantization.test_kbit import Small, trained
+
+
+class FixedPoint(Small):
+    """The small model, with an average that has a fixed-point form."""
+
+    def forward(self, pictures):
+        x = torch.relu(self.norm(self.middle(torch.relu(self.stem(pictures)))))
+        x = nn.functional.adaptive_avg_pool2d(self.depthwise(x), 1).flatten(1)
+        return self.classifier(torch.relu(self.hidden(x)))
 
 
 def output(values, *, rectified=False):
@@ -30,6 +41,19 @@ def test_a_converted_k_bit_model_departs_nowhere():
     found = departure.differences(before, after)
     assert [difference.lsb for difference in found] == [0] * 5
     assert diagnosis.departs(found) is None
+
+
+@pytest.mark.parametrize("name", ["f8net", "f8net-search"])
+def test_a_converted_fixed_point_model_departs_nowhere_at_its_last_layer_either(name):
+    layers, flow = departure.layers_of(Small()), flows.flow(name)
+    torch.manual_seed(0)
+    pictures = torch.randn(4, 3, 32, 32)
+    module = flow.prepare(FixedPoint(), [pictures])
+    calibrate(flow, module, [pictures])
+    enter(module, Stage.VALIDATION)
+    before = run(module, pictures, layers)
+    found = departure.differences(before, run(deployed(flow, module), pictures, layers))
+    assert [difference.lsb for difference in found] == [0] * 5
 
 
 def test_the_first_layer_that_departs_is_named():

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lowbit.quantization import diagnosis
+from lowbit.quantization import diagnosis, flows
 from lowbit.quantization.diagnosis import Difference, Stored
+from lowbit.quantization.flow import quantized
 from lowbit.quantization.kbit import convert, prepare
 from lowbit.quantization.stage import Stage, enter
 from tests.lowbit.quantization.test_kbit import trained
@@ -85,9 +86,38 @@ def test_bytes_are_those_of_parameters_and_buffers():
     assert found == Stored(floats=4 * (40 + 4 + 16), integers=8)
 
 
-def test_what_two_names_share_counts_once():
+def test_what_two_names_share_counts_once_and_its_copies_apart():
     layer = nn.Linear(10, 4)
-    assert diagnosis.stored(nn.ModuleList([layer, layer])) == diagnosis.stored(layer)
+    alone, twice = diagnosis.stored(layer), diagnosis.stored(nn.ModuleList([layer, layer]))
+    assert alone == Stored(floats=176, integers=0)
+    assert twice == Stored(floats=176, integers=0, shared=176)
+
+
+class Tied(nn.Module):
+    """Inner layers that share a weight, one of them by being the same module under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two = (nn.Conv2d(given, 16, 3, padding=1) for given in (3, 16, 16))
+        self.again, self.two.weight = self.one, self.one.weight
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, pictures):
+        x = torch.relu(self.one(torch.relu(self.stem(pictures))))
+        x = torch.relu(self.two(torch.relu(self.again(x))))
+        return self.classifier(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["kbit-8", "eager-static-x86"])
+@pytest.mark.filterwarnings("ignore")  # torch announces the removal of its flows.
+def test_copies_of_weights_that_were_shared_are_why_a_model_is_not_smaller(name):
+    flow, pictures = flows.flow(name), [torch.randn(2, 3, 8, 8)]
+    before = diagnosis.stored(Tied())
+    module = quantized(flow, Tied().eval(), pictures, trains=False)
+    finding = diagnosis.not_smaller(before, diagnosis.stored(module))
+    assert finding.code == "not-smaller"
+    assert f"layers of the float model share weights, which saves it {before.shared:,} bytes" in finding.message
+    assert "leave those in float, or untie them" in finding.message
 
 
 def test_a_k_bit_model_is_smaller_where_most_weights_are_integers():
@@ -118,6 +148,12 @@ def test_why_a_model_is_not_smaller(after, why):
         assert finding.code == "not-smaller"
         assert why in finding.message
         assert ";" in finding.message
+
+
+def test_sharing_that_the_quantized_model_keeps_is_no_cause():
+    before = Stored(floats=1000, integers=0, shared=500)
+    after = Stored(floats=1000, integers=250, shared=500)
+    assert "the float weights are kept beside the integers" in diagnosis.not_smaller(before, after).message
 
 
 def test_the_layer_that_departs_most_is_named_too():

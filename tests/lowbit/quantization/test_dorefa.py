@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from lowbit.quantization.dorefa import quantize_activation, quantize_gradient, quantize_weight, rounded_gradient
+from lowbit.quantization.dorefa import (
+    encode_weight,
+    quantize_activation,
+    quantize_gradient,
+    quantize_weight,
+    rounded_gradient,
+)
 
 BITS = [2, 3, 4, 6, 8]
 
@@ -92,8 +98,15 @@ def test_thirty_two_bits_change_nothing():
     assert quantize_gradient(x, 32) is x
 
 
-@pytest.mark.parametrize("bits", [0, 9, 33, -1])
+@pytest.mark.parametrize("bits", [0, 9, 33, -1, 2.5, 32.0, "4"])
 def test_other_bits_are_refused(bits):
     for function in (quantize_weight, quantize_activation, quantize_gradient):
-        with pytest.raises(ValueError, match=f"bits={bits}: must be from 1 to 8, or 32"):
+        with pytest.raises(ValueError, match=f"bits={bits!r}: must be a whole number from 1 to 8, or 32"):
             function(torch.ones(2), bits)
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_weight_that_is_not_finite_has_no_codes(bits, wrong):
+    with pytest.raises(ValueError, match="the weight holds NaN or an infinity"):
+        encode_weight(torch.tensor([0.5, wrong]), bits)

@@ -236,8 +236,8 @@ def test_weights_of_32_bits_stay_and_say_so():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"weight_bits": 0}, "bits=0: must be from 1 to 8, or 32"),
-        ({"activation_bits": 33}, "bits=33: must be from 1 to 8, or 32"),
+        ({"weight_bits": 0}, "bits=0: must be a whole number from 1 to 8, or 32"),
+        ({"activation_bits": 33}, "bits=33: must be a whole number from 1 to 8, or 32"),
         ({"place": "brunch"}, "place='brunch': must be one of branch, sum, did you mean 'branch'?"),
     ],
 )
@@ -249,5 +249,7 @@ def test_other_settings_are_refused(arguments, message):
 def test_a_model_that_is_too_shallow_and_no_batch_are_refused():
     with pytest.raises(QuantizationError, match="Sequential runs 2 layers of type Conv2d or Linear and none between"):
         flow(4, 4, 4).prepare(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)), [torch.randn(2, 4)])
+    with pytest.raises(QuantizationError, match="Flatten runs no layer of type Conv2d or Linear, and so has nothing"):
+        flow(4, 4, 4).prepare(nn.Flatten(), [torch.randn(2, 4)])
     with pytest.raises(QuantizationError, match="there is no batch"):
         flow(4, 4, 4).prepare(Small(), [])

@@ -107,6 +107,23 @@ def test_shifting_ten_thousand_integers_is_exact():
     assert shift_right(values, places).tolist() == expected
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.int32, 32), (torch.int64, 64)])
+def test_shifting_by_as_many_places_as_there_are_bits_and_more_is_exact(dtype, bits):
+    ends = torch.iinfo(dtype)
+    half = 2 ** (bits - 2)
+    values = [ends.min, ends.min + 1, -3 * half // 2, -half - 1, -half, -half + 1, -1, 0]
+    values += [1, half - 1, half, half + 1, 3 * half // 2, ends.max]
+    for places in range(bits - 4, bits + 8):
+        expected = [round(Fraction(value, 2**places)) for value in values]
+        assert shift_right(torch.tensor(values, dtype=dtype), places).tolist() == expected
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 40))
+def test_shifting_32_bits_is_rounding_half_to_even(value, places):
+    found = shift_right(torch.tensor(value, dtype=torch.int32), places)
+    assert int(found) == round(Fraction(value, 2**places))
+
+
 @pytest.mark.parametrize("word_length", [1, 33])
 def test_other_word_lengths_are_refused(word_length):
     with pytest.raises(ValueError, match="must be from 2 to 32"):

@@ -88,6 +88,7 @@ def test_an_output_of_32_bits_is_chosen_by_name():
     ("name", "says"),
     [
         ("kbit-9", "kbit-9: 9 bits; weights and activations have 2 to 8"),
+        ("kbit-1", "kbit-1: 1 bit; weights and activations have 2 to 8"),
         ("kbit-w0a8", "kbit-w0a8: 0 bits; weights and activations have 2 to 8"),
         ("kbit-w4a33", "kbit-w4a33: 33 bits; weights and activations have 2 to 8"),
         ("kbit-2-reduce-range", "bits=2 with reduce_range: leaves 1, at least 2 are needed"),

@@ -165,3 +165,9 @@ def test_an_empty_batch_is_refused():
 def test_a_model_without_a_layer_to_quantize_is_refused():
     with pytest.raises(ValueError, match="Sequential has 2 layers of type Conv2d or Linear and none between"):
         prepare(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)))
+
+
+@pytest.mark.parametrize("modules", [None, {"*": None}])
+def test_a_model_without_any_layer_is_told_that_it_has_none(modules):
+    with pytest.raises(ValueError, match="Flatten has no layer of type Conv2d or Linear, and so nothing to quantize"):
+        prepare(nn.Flatten(), modules=modules)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from lowbit.quantization import flows
 from lowbit.quantization.flow import QuantizationError
 from lowbit.quantization.kbit import convert, prepare
-from lowbit.quantization.kbit_layers import IntegerLayer, QuantizedLayer, Settings
-from lowbit.quantization.stage import Stage, enter
+from lowbit.quantization.kbit_layers import IntegerLayer, QuantizedLayer, Settings, compute
+from lowbit.quantization.stage import Stage, Staged, enter
 from tests.lowbit.quantization.test_kbit import Small, trained
 
 
@@ -133,14 +134,30 @@ def test_a_name_that_matches_nothing_is_refused(given, says):
 
 
 @pytest.mark.parametrize("field", ["weight_bits", "activation_bits"])
-@pytest.mark.parametrize("bits", [0, 1, 9, 33])
+@pytest.mark.parametrize("bits", [0, 1, 9, 33, 2.5, "4", None])
 def test_bits_that_cannot_be_are_refused_at_once(field, bits):
-    with pytest.raises(QuantizationError, match=rf"bits={bits}: must be from 2 to 8"):
+    with pytest.raises(QuantizationError, match=rf"bits={bits!r}: must be a whole number from 2 to 8"):
         replace(Settings(), **{field: bits})
 
 
 def test_padding_with_other_values_than_zero_is_refused():
     layer = nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")
-    module = prepare(nn.Sequential(nn.Conv2d(3, 3, 1), layer, nn.Conv2d(3, 3, 1)))
     with pytest.raises(QuantizationError, match="padding_mode='reflect': only zeros are quantized"):
-        module(torch.randn(1, 3, 4, 4))
+        compute(layer, torch.randn(1, 3, 4, 4), layer.weight, layer.bias)
+
+
+def reflecting():
+    inner = nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")
+    return nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), inner, nn.Conv2d(3, 3, 1))
+
+
+@pytest.mark.parametrize("name", ["kbit-8", "dorefa-8-8-8", "f8net"])
+def test_padding_with_other_values_than_zero_is_refused_before_anything_is_changed(name):
+    module = reflecting()
+    with pytest.raises(QuantizationError, match=r"^2: padding_mode='reflect', only zeros .* --setting 2=float$"):
+        flows.flow(name).prepare(module, [torch.randn(1, 3, 4, 4)])
+    assert not any(isinstance(child, Staged) for child in module.modules())
+
+
+def test_a_layer_that_is_left_in_float_pads_as_it_likes():
+    assert kinds(prepare(reflecting(), modules={"2": None})) == ["1"]

@@ -142,6 +142,50 @@ def test_counters_say_what_was_fused():
     assert pt2e.fusion(counts) == pt2e.Fusion(convolutions=19, linears=1, additions=0)
 
 
+class Branching(Tiny):
+    def forward(self, pictures):
+        return super().forward(pictures if pictures.sum() > 0 else -pictures)
+
+
+class Counted(Tiny):
+    def forward(self, pictures):
+        return super().forward(pictures * int(pictures.sum().item()))
+
+
+class Measured(Tiny):
+    def forward(self, pictures):
+        return super().forward(torch.from_numpy(pictures.numpy()))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            Branching,
+            "Could not guard on data-dependent expression.*; what it does depends on values: write it with torch.where "
+            "or torch.cond, or use a k-bit flow, which exports nothing$",
+        ),
+        (Counted, "from data-dependent expression.*; what it does depends on values"),
+        (Measured, "; use a k-bit flow, which exports nothing$"),
+    ],
+)
+def test_what_cannot_be_exported_has_a_remedy_that_fits_and_nothing_is_printed(model, says, capfd, caplog):
+    with pytest.raises(QuantizationError, match=f"^{model.__name__} cannot be exported by torch.export: .*{says}"):
+        pt2e.static().prepare(model(), batches())
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+def test_what_a_model_that_is_exported_prints_is_printed(capsys):
+    class Talking(Tiny):
+        def forward(self, pictures):
+            print("here", file=sys.stderr)
+            return super().forward(pictures)
+
+    pt2e.static().prepare(Talking(), batches())
+    assert "here\n" in capsys.readouterr().err
+
+
 def test_what_cannot_be_done_is_said_in_one_line(monkeypatch):
     class Counting(nn.Module):
         def forward(self, values):
