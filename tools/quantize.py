@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
-from rich.table import Table
 
-from bench.errors import InvalidOption, ResultsUnwritable
+from bench.errors import InvalidOption, NotQuantized, ResultsUnwritable
 from bench.plugin import Part
 from bench.run.load import load
 
@@ -111,15 +106,17 @@ def command(model: str, **given: Any) -> int:
       stepbench quantize resnet20 --flow pt2e-static --deploy deployed --levels O0,O2,aoti
       stepbench quantize mlp --flow kbit-8-all-layers --plugin my_specimens.py
     """
+    for name in ("seeds", "threads"):
+        if given[name] < 1:
+            raise InvalidOption(f"--{name} {given[name]}: must be 1 or more")
     # torch reads these when it is imported.
     os.environ |= {"OMP_NUM_THREADS": str(given["threads"]), "MKL_NUM_THREADS": str(given["threads"])}
     part = load(given["plugins"]).get("model", model)
     output.check(given)
-    if given["seeds"] < 1:
-        raise InvalidOption(f"--seeds {given['seeds']}: must be 1 or more")
     folder = Path(given["out"] or f"quantized/{model}-{given['flow']}")
     deploys = deploy.after_pipeline(f"{model}, {given['flow']}", given)
     trails: dict[int, Trail] = {}
+    before = _checkpoints(folder, given) if given["fresh"] else set()
     first, interrupted = None, False
     with _explained():
         try:
@@ -127,12 +124,14 @@ def command(model: str, **given: Any) -> int:
         except KeyboardInterrupt:
             interrupted = True
     if trails:
-        _show(list(trails.values()), folder, given)
+        from .quantize_show import show
+
+        show(list(trails.values()), folder, given)
     if interrupted:
-        click.echo(
-            f"interrupted: what was finished is kept in {folder}; go on with: {_again(click.get_current_context())}",
-            err=True,
-        )
+        # Without --fresh the command would go on with checkpoints that this run has not come to yet.
+        starts_over = not before.isdisjoint(_checkpoints(folder, given))
+        how, again = "start over" if starts_over else "go on", _again(click.get_current_context(), fresh=starts_over)
+        click.echo(f"interrupted: what was finished is kept in {folder}; {how} with: {again}", err=True)
         return INTERRUPTED
     if deploys is not None and first is not None:
         deploys(*first)
@@ -148,62 +147,29 @@ def _run(
     """
     import torch
 
-    from lowbit.pipeline.run import CHECKPOINT, run
+    from lowbit.pipeline.run import run
 
     from .quantize_jobs import jobs
 
     job = jobs(part, given)
     _check(folder, given["out"])
     torch.set_num_threads(given["threads"])
+    seeds = _seeds(given)
+    for seed in seeds[1:]:
+        # What is wrong for a later seed is said before anything is trained for the first.
+        job(seed)
     with progress.bar(None) as show:
-        for number, seed in enumerate(range(given["seed"], given["seed"] + given["seeds"])):
-            path = folder / f"seed-{seed}"
-            if given["fresh"]:
-                (path / CHECKPOINT).unlink(missing_ok=True)
+        for number, seed in enumerate(seeds):
 
             def shown(text: str, done: float, total: float, number: int = number, seed: int = seed) -> None:
                 show(f"seed {seed}: {text}", number * total + done, given["seeds"] * total)
 
             own = job(seed)
-            outcome = run(own, path, show=shown, note=partial(trails.__setitem__, seed))
+            note = partial(trails.__setitem__, seed)
+            outcome = run(own, folder / f"seed-{seed}", fresh=given["fresh"], show=shown, note=note)
             if not number:
                 first = outcome.module, own.data.test.images
     return first
-
-
-def _show(trails: Sequence[Trail], folder: Path, given: dict[str, Any]) -> None:
-    """Prints the trail, and writes it beside the checkpoints and where it was asked for."""
-    import torch
-
-    from lowbit.pipeline import trail, trail_text
-
-    _print(trails)
-    versions = {"stepbench": metadata.version("stepbench"), "torch": str(torch.__version__)}
-    versions["python"] = platform.python_version()
-    forms: dict[str, Callable[[Any], str | bytes]] = {
-        "json": lambda found: json.dumps(trail.document(found, versions), indent=1),
-        "markdown": trail_text.markdown,
-    }
-    own = {"json": str(folder / "trail.json"), "markdown": str(folder / "trail.md")}
-    for files in (own, given):
-        output.write_all(files, forms, trails)
-    click.echo(f"stored: {folder}", err=True)
-
-
-def _print(trails: Sequence[Trail]) -> None:
-    from lowbit.pipeline import trail_text
-
-    console = Console(file=sys.stdout, highlight=False, no_color=not output.color(), width=output.width())
-    console.print(trail_text.heading(trails), style="dim", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(trail_text.HEADINGS):
-        table.add_column(name, justify="right" if number in trail_text.RIGHT else "left", no_wrap=True)
-    for row in trail_text.cells(trails):
-        table.add_row(*row)
-    console.print(table)
-    console.print(trail_text.legend(trails), style="dim", markup=False)
-    for number, note in enumerate(trail_text.notes(trails), 1):
-        console.print(f"[{number}] {note}", style="yellow", markup=False)
 
 
 @contextmanager
@@ -212,8 +178,11 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        from lowbit.pipeline.job import NothingQuantized
         from lowbit.quantization.flow import QuantizationError
 
+        if isinstance(error, NothingQuantized):
+            raise NotQuantized(str(error)) from error
         if isinstance(error, QuantizationError):
             raise InvalidOption(str(error)) from error
         raise
@@ -229,12 +198,28 @@ def _check(folder: Path, given: str | None) -> None:
         raise ResultsUnwritable(f"{name} {folder}: {error.strerror}; give a folder that can be written") from error
 
 
-def _again(context: click.Context) -> str:
-    """Returns the command that goes on where this one ended: what was typed, without --fresh."""
+def _seeds(given: dict[str, Any]) -> range:
+    return range(given["seed"], given["seed"] + given["seeds"])
+
+
+def _checkpoints(folder: Path, given: dict[str, Any]) -> set[tuple[Path, int]]:
+    """Returns the checkpoints of these seeds that stand in a folder, each with the time at which it was written."""
+    from lowbit.pipeline.run import CHECKPOINT
+
+    found = set()
+    for path in (folder / f"seed-{seed}" / CHECKPOINT for seed in _seeds(given)):
+        # What cannot be looked at cannot be written either, and is refused as that.
+        with suppress(OSError):
+            found.add((path, path.stat().st_mtime_ns))
+    return found
+
+
+def _again(context: click.Context, *, fresh: bool) -> str:
+    """Returns the command to type after this one: what was typed, with --fresh or without."""
     words = ["stepbench", "quantize"]
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name == "fresh" or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        if (name == "fresh" and not fresh) or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
         value = context.params[name]
         if isinstance(parameter, click.Argument):

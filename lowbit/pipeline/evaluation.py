@@ -20,8 +20,8 @@ class Evaluation:
     """What a model gave for an image set.
 
     `right` is bool [count]: the examples whose likeliest class is the true one; `right5` counts those with the true
-    class among five. `loss` is the mean cross entropy. `moved` names the buffers that changed between the first and
-    the last batch: of a model that only validates, none.
+    class among five. `loss` is the mean cross entropy. `moved` names the buffers that changed once a first batch was
+    seen: of a model that only validates, none.
     """
 
     right: torch.Tensor
@@ -47,13 +47,20 @@ def evaluate(module: nn.Module, images: ImageSet, batch: int) -> Evaluation:
     a graph may have been exported for one size. Raises QuantizationError for logits that are not finite.
     """
     logits, moved = [], set()
+    size, before = min(batch, len(images.labels)), None
     with torch.no_grad():
+        if size == len(images.labels):
+            # The first batch only counts as a start: with it ranges of weights follow the weights, which depends on no
+            # input. Where there is no second one, a picture alone is the first.
+            module(images.images[[0] * size])
+            before = _buffers(module)
         for start in range(0, len(images.labels), batch):
             inputs = images.images[start : start + batch]
-            filled = inputs[torch.arange(min(batch, len(images.labels))) % len(inputs)]
+            filled = inputs[torch.arange(size) % len(inputs)]
             logits.append(module(filled)[: len(inputs)].float())
-            if start == 0:
+            if before is None:
                 before = _buffers(module)
+        assert before is not None
         after = _buffers(module)
         moved = {name for name, value in before.items() if name in after and not _same(value, after[name])}
         answers = torch.cat(logits)

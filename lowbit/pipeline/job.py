@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,15 @@ from lowbit.pipeline import checkpoint
 from lowbit.pipeline.plan import Plan
 from lowbit.pipeline.trail import Trail
 from lowbit.pipeline.training import Loss
-from lowbit.quantization.flow import Flow, QuantizationError
+from lowbit.quantization import diagnosis
+from lowbit.quantization.coverage import Coverage, coverage
+from lowbit.quantization.flow import Flow, QuantizationError, calibrate, deployed
 from lowbit.quantization.input_stub import InputStub
+from lowbit.quantization.stage import Stage
+
+
+class NothingQuantized(QuantizationError):
+    """A flow that left every layer of a model in float: what it made has no right to its name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,3 +88,24 @@ def check(model: str, module: nn.Module, pictures: torch.Tensor) -> None:
         raise QuantizationError(f"{takes}: it gives a {type(found).__name__}")
     if found.dim() != 2 or found.shape[0] != len(pictures) or found.shape[1] < CLASSES:
         raise QuantizationError(f"{takes}, or of more classes: it gives {list(found.shape)}")
+
+
+def rehearse(job: Job, inputs: Sequence[torch.Tensor]) -> None:
+    """Takes an untrained model through a flow, before anything is trained for it or written over.
+
+    Raises QuantizationError for what the flow cannot work with, and NothingQuantized where it would do nothing.
+    """
+    prepared = job.flow.prepare(job.make(job.plan.seed), inputs)
+    calibrate(job.flow, prepared, inputs)
+    job.flow.enter(prepared, Stage.VALIDATION)
+    # What trains rounds before it is converted as well, and converting it may take half a minute.
+    covered(job, prepared if job.flow.trains else deployed(job.flow, prepared))
+
+
+def covered(job: Job, module: nn.Module) -> Coverage:
+    """Returns how much of a job's model is quantized in what became of it; raises NothingQuantized for nothing."""
+    found = coverage(job.make(job.plan.seed), module)
+    nothing = diagnosis.nothing_quantized(found.quantized, found.eligible, found.cause)
+    if nothing is not None:
+        raise NothingQuantized(f"{job.plan.model}, {job.plan.flow}: {nothing.message}")
+    return found

@@ -13,6 +13,8 @@ Algorithm = Literal["adam", "sgd"]
 # Learning rates of float training at batch 32; QAT starts from a trained model and takes a tenth.
 LR: dict[str, float] = {"adam": 1e-3, "sgd": 0.05}
 QAT_PART = 0.1
+# Counts and seeds beyond this are more than torch's generators and sizes take.
+MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,9 @@ class Plan:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 0), ("qat_epochs", 0), ("batch", 2), ("seed", 0), ("threads", 1)):
             value = getattr(self, name)
-            if value < least:
-                raise QuantizationError(f"{name}={value}: must be {least} or more")
+            if not least <= value <= MOST:
+                bound = f"{least} or more" if value < least else f"{MOST} or less"
+                raise QuantizationError(f"{name}={value}: must be {bound}")
         if self.calibration < 1:
             raise QuantizationError(
                 f"calibration={self.calibration}: calibration has no batch; give one example at least, some hundred do"

@@ -16,11 +16,11 @@ from torch import nn
 
 from lowbit.pipeline import checkpoint, training
 from lowbit.pipeline.evaluation import evaluate
-from lowbit.pipeline.job import Job, Outcome, behind_stub, check, data_identity
+from lowbit.pipeline.job import Job, Outcome, behind_stub, check, covered, data_identity, rehearse
 from lowbit.pipeline.statistics import mcnemar
 from lowbit.pipeline.trail import CALIBRATION, DEPLOYED, FLOAT, QAT, Entry, StageName, Trail
 from lowbit.quantization import departure, diagnosis
-from lowbit.quantization.coverage import Coverage, coverage
+from lowbit.quantization.coverage import Coverage
 from lowbit.quantization.flow import QuantizationError, calibrate, deployed
 from lowbit.quantization.input_stub import InputStub
 from lowbit.quantization.stage import Stage
@@ -37,20 +37,23 @@ class Show(Protocol):
         ...
 
 
-def run(job: Job, folder: Path | None = None, *, show: Show | None = None, note: Note | None = None) -> Outcome:
+def run(
+    job: Job, folder: Path | None = None, *, fresh: bool = False, show: Show | None = None, note: Note | None = None
+) -> Outcome:
     """Runs a job from where the checkpoint in its folder stands, or from the start; without a folder nothing is kept.
 
-    `note` is given the trail each time that it has changed. The caller's random numbers are left alone. Raises
+    A `fresh` run takes no notice of a checkpoint that is there, which stands until the run has one of its own. `note`
+    is given the trail each time that it has changed. The caller's random numbers are left alone. Raises
     QuantizationError for what a user can mend; what was finished before stays.
     """
     with torch.random.fork_rng(devices=[]):
-        return _Run(job, folder, show or (lambda *_: None), note or (lambda _: None)).outcome()
+        return _Run(job, folder, show or (lambda *_: None), note or (lambda _: None), fresh=fresh).outcome()
 
 
 class _Run:
     """A run under way: the trail so far, and what the checkpoint held when it began."""
 
-    def __init__(self, job: Job, folder: Path | None, show: Show, note: Note) -> None:
+    def __init__(self, job: Job, folder: Path | None, show: Show, note: Note, *, fresh: bool) -> None:
         self.job, self.plan, self.flow, self.folder, self.show, self.note = job, job.plan, job.flow, folder, show, note
         if self.plan.qat_epochs and not self.flow.trains:
             raise QuantizationError(
@@ -59,7 +62,9 @@ class _Run:
         scale = self.plan.input_scale
         self.data = job.data if scale is None else behind_stub(job.data, scale)
         self.identity = {} if folder is None else job.identity()
-        saved = None if folder is None else checkpoint.load(folder / CHECKPOINT, checkpoint.RUN, self.identity)
+        saved = None
+        if folder is not None and not fresh:
+            saved = checkpoint.load(folder / CHECKPOINT, checkpoint.RUN, self.identity)
         self.saved: Mapping[str, Any] = saved or {
             "stage": None, "entries": [], "moved": [], "right": None, "float": None,
         }  # fmt: skip
@@ -93,6 +98,7 @@ class _Run:
             findings=tuple(self.findings),
             quantized=self.coverage.quantized if self.coverage else None,
             eligible=self.coverage.eligible if self.coverage else None,
+            calibrated=min(self.plan.calibration, len(self.data.train.labels)),
         )
 
     def _float(self) -> nn.Module:
@@ -104,9 +110,8 @@ class _Run:
         if self.float_state is not None:
             checkpoint.load_into(module, self.float_state, str(self.folder))
             return module.eval()
-        if self.saved["stage"] is None and self.plan.epochs:
-            # Whatever the flow cannot work with is said before anything is trained for it.
-            self.flow.prepare(self.job.make(self.plan.seed), self._examples()[:1])
+        if self.saved["stage"] is None:
+            rehearse(self.job, self._examples()[:1])
         self._train(module, FLOAT, self.plan.epochs, self.plan.lr)
         if not self.plan.epochs:
             self._record(module.eval(), FLOAT, 0)
@@ -127,7 +132,9 @@ class _Run:
         if self.saved["stage"] == CALIBRATION:
             checkpoint.load_into(prepared, self.saved["module"], str(self.folder))
         elif self.saved["stage"] != QAT:
-            self._record(prepared, CALIBRATION, 0)
+            # What does not train is deployed as it is now, and rounds nothing before it is converted.
+            if self.flow.trains:
+                self._record(prepared, CALIBRATION, 0)
             self._save(CALIBRATION, 0, {"module": prepared.state_dict()})
         return prepared
 
@@ -177,10 +184,9 @@ class _Run:
         before = departure.outputs(prepared, inputs, layers) if self.flow.trains else {}
         ratios = diagnosis.scale_ratios(prepared)
         module = deployed(self.flow, prepared)
+        self.coverage = covered(self.job, module)
         after = departure.outputs(module, inputs, layers)
-        self.coverage = coverage(self.job.make(self.plan.seed), module)
         found = (
-            diagnosis.nothing_quantized(self.coverage.quantized, self.coverage.eligible, self.coverage.cause),
             diagnosis.observers_live(self.moved),
             diagnosis.scales_differ(ratios),
             diagnosis.departs(departure.differences(before, after)),

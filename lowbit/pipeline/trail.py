@@ -11,7 +11,8 @@ from lowbit.pipeline.plan import Plan
 from lowbit.pipeline.statistics import Interval, mean, mean_difference
 from lowbit.quantization.diagnosis import Finding
 
-# History of the layout in which trails are stored. 1: plan, data, entries and findings of each seed.
+# History of the layout in which trails are stored. 1: plan, data, entries and findings of each seed; `calibrated` came
+# later, and who does not know it misses nothing that it had.
 SCHEMA = 1
 StageName = Literal["float", "calibration", "qat", "deployed"]
 FLOAT: StageName = "float"
@@ -51,6 +52,8 @@ class Trail:
     """One run: what it was to do, on what, what it found stage by stage, and what was noticed.
 
     `quantized` of `eligible` layers are quantized in the model that is deployed; None as long as there is none.
+    `calibrated` is how many of the calibration examples that the plan asks for there were; None in trails that do not
+    say.
     """
 
     plan: Plan
@@ -59,6 +62,7 @@ class Trail:
     findings: tuple[Finding, ...] = ()
     quantized: int | None = None
     eligible: int | None = None
+    calibrated: int | None = None
 
     @property
     def reference(self) -> Entry | None:
@@ -79,6 +83,7 @@ class Trail:
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "quantized": self.quantized,
             "eligible": self.eligible,
+            "calibrated": self.calibrated,
         }
 
     @classmethod
@@ -91,6 +96,7 @@ class Trail:
             findings=tuple(Finding(**finding) for finding in plain["findings"]),
             quantized=plain["quantized"],
             eligible=plain["eligible"],
+            calibrated=plain.get("calibrated"),
         )
 
 

@@ -24,7 +24,7 @@ def heading(trails: Sequence[Trail]) -> str:
     rates = [f"lr {plan.lr:g}"] if plan.epochs else []
     rates += [f"lr {plan.qat_lr:g} in QAT"] if plan.qat_epochs else []
     parts.append(", ".join([*([plan.optimizer] if rates else []), *rates, f"batch {plan.batch}"]))
-    parts.append(f"{plan.calibration} calibration examples")
+    parts.append(f"{_used(trails[0])} calibration examples")
     if plan.input_scale is not None:
         parts.append(f"input scale {plan.input_scale:g}")
     parts += [f"{glob}: {setting}" for glob, setting in plan.modules]
@@ -121,6 +121,13 @@ def _of_several(row: Row) -> tuple[str, ...]:
         f"{100 * row.difference.center:+.2f}" if quantized else ABSENT,
         points(row.difference) if quantized else "",
     )
+
+
+def _used(trail: Trail) -> str:
+    asked = trail.plan.calibration
+    if trail.calibrated is None:
+        return f"up to {asked}"
+    return str(asked) if trail.calibrated == asked else f"{trail.calibrated} of {asked} asked"
 
 
 def _stage(row: Entry | Row) -> str:

@@ -52,7 +52,7 @@ def observers_live(moved: Sequence[str]) -> Finding | None:
     if not moved:
         return None
     message = (
-        f"observers are live during evaluation: {_some(moved)} changed between two test batches, so that accuracy "
+        f"observers are live during evaluation: {_some(moved)} changed while the model was tested, so that accuracy "
         "depends on what was tested before; put the model into stage VALIDATION, which eval() alone does not do"
     )
     return Finding(code="observers-live", message=message)

@@ -10,7 +10,9 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +35,15 @@ _EXPECTED: tuple[tuple[str, type[Warning]], ...] = (
     # Inductor copies the zero points of linear layers by it.
     (r"To copy construct from a tensor, it is recommended", UserWarning),
 )
-# What is logged while torchao is imported: extensions for other devices, and a type that registers itself twice.
-_LOGGERS = ("torchao", "torch.utils._pytree")
-_LOGGED = ("Failed to load", "<enum 'KernelPreference'>")
+# What is logged while torchao is imported: extensions for other devices, and a type that registers itself twice; and
+# what torch.export logs before it raises.
+_LOGGERS = ("torchao", "torch.utils._pytree", "torch.fx.experimental.symbolic_shapes")
+_LOGGED = ("Failed to load", "<enum 'KernelPreference'>", "Unable to find user code")
+# By what torch.export says.
+_REMEDIES = {
+    "data-dependent": f"what it does depends on values: write it with torch.where or torch.cond, or {_REMEDY}",
+    "specialized it to be a constant": "write its forward without len()",
+}
 
 
 def static() -> Flow:
@@ -141,11 +149,7 @@ def _flow(*, trains: bool, is_dynamic: bool) -> Flow:
 def _prepare(module: nn.Module, inputs: Sequence[torch.Tensor], *, trains: bool, is_dynamic: bool) -> nn.Module:
     api, sample = _torchao("quantize_pt2e"), example(inputs)
     name = type(module).__name__
-    with _quiet(), explained(f"{name} cannot be exported by torch.export", "write its forward without len()"):
-        shape = (torch.export.Dim.DYNAMIC, *[torch.export.Dim.STATIC] * (sample.dim() - 1))
-        program = torch.export.export(module.eval(), (sample,), dynamic_shapes=(shape,))
-        # Its checks would refuse a batch of one, which the graph takes as well as any other.
-        graph_module = program.module(check_guards=False)
+    graph_module = _exported(module.eval(), sample)
     name_functions(graph_module)
     turn(graph_module, trains=trains)
     own_norms = norms(graph_module)
@@ -164,6 +168,19 @@ def _prepare(module: nn.Module, inputs: Sequence[torch.Tensor], *, trains: bool,
     prepared.training = trains
     enter(prepared, Stage.CALIBRATION)
     return prepared
+
+
+def _exported(module: nn.Module, sample: torch.Tensor) -> fx.GraphModule:
+    shape = (torch.export.Dim.DYNAMIC, *[torch.export.Dim.STATIC] * (sample.dim() - 1))
+    try:
+        with _quiet(), _unprinted():
+            program = torch.export.export(module, (sample,), dynamic_shapes=(shape,))
+            # Its checks would refuse a batch of one, which the graph takes as well as any other.
+            return program.module(check_guards=False)
+    except Exception as error:
+        remedy = next((remedy for said, remedy in _REMEDIES.items() if said in str(error)), _REMEDY)
+        with explained(f"{type(module).__name__} cannot be exported by torch.export", remedy):
+            raise
 
 
 def _convert(module: nn.Module) -> nn.Module:
@@ -198,6 +215,16 @@ def _configuration(*, trains: bool, is_dynamic: bool) -> Any:
 def _torchao(name: str) -> Any:
     """Returns a module of torchao's PT2E; raises QuantizationError where torchao is not installed, or has it not."""
     full = f"torchao.quantization.pt2e.{name}".rstrip(".")
+    try:
+        with _quiet():
+            return importlib.import_module(full)
+    except ImportError as error:
+        raise QuantizationError(f"PT2E needs torchao ({error}): pip install 'stepbench[pt2e]'") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back the warnings and the log lines that are expected, and no others."""
 
     def unexpected(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(_LOGGED)
@@ -206,18 +233,18 @@ def _torchao(name: str) -> Any:
     for logger in loggers:
         logger.addFilter(unexpected)
     try:
-        with _quiet():
-            return importlib.import_module(full)
-    except ImportError as error:
-        raise QuantizationError(f"PT2E needs torchao ({error}): pip install 'stepbench[pt2e]'") from error
+        with warnings.catch_warnings():
+            for message, category in _EXPECTED:
+                warnings.filterwarnings("ignore", message, category)
+            yield
     finally:
         for logger in loggers:
             logger.removeFilter(unexpected)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        for message, category in _EXPECTED:
-            warnings.filterwarnings("ignore", message, category)
+def _unprinted() -> Iterator[None]:
+    """Drops what is printed to stderr by what fails: torch.export prints its graph there before it raises."""
+    with contextlib.redirect_stderr(io.StringIO()) as printed:
         yield
+    sys.stderr.write(printed.getvalue())

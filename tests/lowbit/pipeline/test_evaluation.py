@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from lowbit.data.images import ImageSet
 from lowbit.pipeline.evaluation import evaluate
-from lowbit.quantization.flow import QuantizationError
-from tests.lowbit.pipeline.tiny import data, make
+from lowbit.quantization.flow import QuantizationError, calibrate
+from lowbit.quantization.stage import Stage
+from tests.lowbit.pipeline.tiny import data, job, make
 
 
 @pytest.mark.parametrize("batch", [2, 7, 40, 64])
@@ -56,6 +57,19 @@ def test_buffers_that_change_between_two_batches_are_named():
     images[20] *= 100
     found = evaluate(Moving(), ImageSet(images=images, labels=data().test.labels), 16)
     assert found.moved == ("range",)
+
+
+@pytest.mark.parametrize("batch", [40, 64])
+def test_buffers_that_change_are_named_where_one_batch_is_all(batch):
+    assert evaluate(Moving(), data().test, batch).moved == ("range",)
+
+
+def test_ranges_of_weights_that_follow_the_weights_are_no_observers():
+    found = job(batch=64)
+    prepared = found.flow.prepare(make(0), [found.data.train.images])
+    calibrate(found.flow, prepared, [found.data.train.images])
+    found.flow.enter(prepared, Stage.VALIDATION)
+    assert evaluate(prepared, found.data.test, 64).moved == ()
 
 
 def test_answers_that_are_not_finite_are_refused():

@@ -39,6 +39,8 @@ def test_a_plan_is_read_back_from_what_files_hold(plan):
         ({"batch": 1}, "batch=1: must be 2 or more"),
         ({"threads": 0}, "threads=0: must be 1 or more"),
         ({"seed": -1}, "seed=-1: must be 0 or more"),
+        ({"seed": 2**31}, "seed=2147483648: must be 2147483647 or less"),
+        ({"batch": 10**20}, "batch=100000000000000000000: must be 2147483647 or less"),
         ({"optimizer": "adm"}, "unknown optimizer 'adm'; must be one of adam, sgd"),
         ({"lr": 0.0}, "lr=0: must be a positive number"),
         ({"qat_lr": float("nan")}, "qat_lr=nan: must be a positive number"),

@@ -6,24 +6,10 @@ import pytest
 import torch
 
 from lowbit.pipeline.run import run
-from lowbit.quantization.flow import Flow, QuantizationError
 from lowbit.quantization.input_stub import InputStub
 from lowbit.quantization.kbit_layers import IntegerLayer
 from lowbit.quantization.stage import Stage, enter
-from tests.lowbit.pipeline.tiny import data, job, make, same, with_nan
-
-
-class Kill(BaseException):
-    """Ends a run as a signal would: nothing in between can catch it."""
-
-
-def killed_at(text, batch):
-    def show(said, done, total):
-        if said == text and done % (96 // 16) == batch % (96 // 16):
-            raise Kill
-
-    return show
-
+from tests.lowbit.pipeline.tiny import Kill, data, job, killed_at, same
 
 STAGES = [("float", 1), ("float", 2), ("calibration", 0), ("qat", 1), ("qat", 2), ("deployed", 0)]
 
@@ -110,6 +96,8 @@ def test_ranges_move_in_calibration_and_in_training_and_never_while_it_is_valida
     original = MovingAverage.observe
     monkeypatch.setattr(MovingAverage, "observe", lambda self, values: calls.append(1) or original(self, values))
     counts = []
+    # What the rehearsal observes is over before anything is noted.
+    monkeypatch.setattr("lowbit.pipeline.run.rehearse", lambda *_: None)
     run(job(), note=lambda trail: counts.append((trail.entries[-1].stage, len(calls))))
     per_epoch, batches = 2 * 96 // 16, 2 * 32 // 16
     assert [count for _, count in counts[:6]] == [
@@ -126,18 +114,6 @@ def test_observers_that_do_not_stop_are_found():
     codes = [finding.code for finding in run(job(made=live)).trail.findings]
     assert "observers-live" in codes
     assert "observers-live" not in [finding.code for finding in run(job()).trail.findings]
-
-
-@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (16, [16]), (40, [16, 16, 8]), (1000, [16] * 6)])
-def test_calibration_sees_as_many_examples_as_it_is_given(count, sizes):
-    seen = []
-
-    def prepare(module, inputs):
-        seen.extend(len(batch) for batch in inputs)
-        return module
-
-    run(job(calibration=count, qat_epochs=0, epochs=0, made=Flow(prepare=prepare)))
-    assert seen == sizes
 
 
 def test_a_float_state_is_where_a_run_starts():
@@ -173,82 +149,6 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def refuses(says, folder=None, **given):
-    with pytest.raises(QuantizationError, match=says) as raised:
-        run(job(**given), folder)
-    assert "\n" not in str(raised.value)
-
-
-def test_nan_in_calibration_data_is_refused():
-    refuses("calibration batch . holds NaN", data=with_nan(data()), epochs=0, calibration=96)
-
-
-def test_a_loss_that_is_not_finite_is_refused_and_what_was_finished_stays(tmp_path):
-    run(job(epochs=1), tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    refuses("training diverged", data=with_nan(data()), epochs=1)
-    refuses("training diverged|gives NaN", lr=1e30)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize(
-    ("other", "says"),
-    [
-        ({"model": "large"}, "model tiny there, large here"),
-        ({"flow": "kbit-8"}, "flow kbit-4 there, kbit-8 here"),
-        ({"seed": 3}, "seed 0 there, 3 here"),
-        ({"epochs": 3, "lr": 0.5, "calibration": 1, "batch": 8}, "epochs 2 there, 3 here.* and 1 more;"),
-        ({"data": data(seed=5)}, "pictures .* there, .* here"),
-        ({"modules": (("hidden", "float"),)}, r"modules \[\] there"),
-        ({"start": make(0).state_dict()}, "start drawn by the seed there"),
-    ],
-)
-def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, other, says):
-    run(job(), tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    refuses(f"checkpoint of another run: .*{says}", tmp_path, **other)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_what_a_flow_cannot_work_with_is_said_before_anything_is_trained(tmp_path):
-    def no_model(module, inputs):
-        raise QuantizationError("not this one")
-
-    said = []
-    with pytest.raises(QuantizationError, match="not this one"):
-        run(job(made=Flow(prepare=no_model, trains=True)), tmp_path, show=lambda text, *_: said.append(text))
-    assert said == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_flow_that_does_not_train_is_not_trained():
-    refuses("flow kbit-4 cannot be trained: set its QAT epochs to 0", made=Flow(prepare=lambda module, _: module))
-
-
-def test_a_model_without_a_layer_to_quantize_is_refused():
-    found = dataclasses.replace(
-        job(epochs=0), make=lambda seed: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
-    )
-    with pytest.raises(QuantizationError, match="has 1 layers of type Conv2d or Linear and none between"):
-        run(found)
-
-
-@pytest.mark.parametrize(
-    ("module", "says"),
-    [
-        (
-            torch.nn.Linear(5, 10),
-            r"must take pictures \[2, 3, 32, 32\] and give logits \[2, 10\]: mat1 and mat2 shapes",
-        ),
-        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 3)), r"it gives \[2, 3\]"),
-        (torch.nn.Identity(), r"it gives \[2, 3, 32, 32\]"),
-    ],
-)
-def test_a_model_of_something_else_is_refused(module, says):
-    with pytest.raises(QuantizationError, match=says):
-        run(dataclasses.replace(job(), make=lambda seed: module))
-
-
 def test_a_converted_model_that_departs_is_found_with_its_first_layer():
     def wrong(module):
         converted = job().flow.convert(module)
@@ -266,10 +166,3 @@ def test_a_float_model_that_was_not_trained_is_told_from_a_gain_of_quantizing():
     codes = [finding.code for finding in run(job(epochs=0, qat_epochs=6, qat_lr=0.02, flow="kbit-8")).trail.findings]
     assert "float-unfinished" in codes
     assert "float-unfinished" not in [finding.code for finding in run(job(epochs=0, qat_epochs=0)).trail.findings]
-
-
-def test_a_flow_that_does_nothing_has_no_right_to_its_name():
-    trail = run(job(made=Flow(prepare=lambda module, _: module), qat_epochs=0)).trail
-    assert [finding.code for finding in trail.findings] == ["nothing-quantized", "not-smaller"]
-    assert "0 of 4 layers are quantized, this is the float model" in trail.findings[0].message
-    assert (trail.quantized, trail.eligible) == (0, 4)

@@ -32,6 +32,7 @@ def trail(seed=0, correct=(150, 190, 188, 191, 189), findings=()):
         findings=findings,
         quantized=2,
         eligible=4,
+        calibrated=256,
     )
 
 
@@ -43,6 +44,20 @@ def test_a_trail_is_read_back_from_what_files_hold():
     stored = json.loads(json.dumps(document([whole], {"torch": "2"})))
     assert (stored["kind"], stored["schema"]) == ("trail", 1)
     assert Trail.from_plain(stored["runs"][0]) == whole
+
+
+def test_a_trail_from_before_it_said_how_many_calibrated_is_read_too():
+    plain = trail().to_plain()
+    del plain["calibrated"]
+    found = Trail.from_plain(plain)
+    assert found == dataclasses.replace(trail(), calibrated=None)
+    assert "; up to 256 calibration examples" in trail_text.heading([found])
+
+
+def test_the_heading_says_how_many_calibrated_where_there_were_less_than_asked():
+    assert "; 256 calibration examples" in trail_text.heading([trail()])
+    found = dataclasses.replace(trail(), calibrated=225)
+    assert "; 225 of 256 asked calibration examples" in trail_text.heading([found])
 
 
 def test_the_last_float_epoch_is_the_reference_and_the_others_are_not_shown():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import sys
 
 import pytest
@@ -160,12 +161,8 @@ class Measured(Tiny):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (
-            Branching,
-            "Could not guard on data-dependent expression.*; what it does depends on values: write it with torch.where "
-            "or torch.cond, or use a k-bit flow, which exports nothing$",
-        ),
-        (Counted, "from data-dependent expression.*; what it does depends on values"),
+        (Branching, "Could not guard on data-dependent expression.*; what it does depends on values: write it with "),
+        (Counted, "from data-dependent expression.*: write it with torch.where or torch.cond, or use a k-bit flow"),
         (Measured, "; use a k-bit flow, which exports nothing$"),
     ],
 )
@@ -173,13 +170,13 @@ def test_what_cannot_be_exported_has_a_remedy_that_fits_and_nothing_is_printed(m
     with pytest.raises(QuantizationError, match=f"^{model.__name__} cannot be exported by torch.export: .*{says}"):
         pt2e.static().prepare(model(), batches())
     assert capfd.readouterr() == ("", "")
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_what_a_model_that_is_exported_prints_is_printed(capsys):
     class Talking(Tiny):
         def forward(self, pictures):
-            print("here", file=sys.stderr)
+            sys.stderr.write("here\n")
             return super().forward(pictures)
 
     pt2e.static().prepare(Talking(), batches())
