@@ -130,18 +130,19 @@ def target(session: nox.Session) -> None:
 
 @nox.session
 def eva(session: nox.Session) -> None:
-    """Measure Eva in all its forms beside SGD and the published algorithm, at batch 1 and 32; about ten minutes."""
+    """Measure Eva in all its forms beside SGD and the published algorithm, at batch 1 and 32; about 20 minutes."""
     install(session)
     eight_bit = ("eva-8bit", "eva-8bit-cpu", "eva-8bit-eager")
     optimizers = ("sgd", "eva", "eva-eager", *eight_bit, "eva-reference")
-    how = ("--plugin", "tests/studies/eva_reference.py", "--results", "results/eva")
+    how = ("--plugin", "tests/studies/eva_reference.py", "--results", "results/eva", "--budget", "3", "--workers", "3")
     for batch in ("1", "32"):
         for model in ("resnet20", "autoencoder", "vit"):
             variants = [f"{model}/{optimizer}" for optimizer in optimizers]
             # The reference is a part of the tests, which no installation holds.
             here = {"PYTHONPATH": str(Path.cwd())}
-            session.run("stepbench", "measure", *variants, "--batch", batch, *how, *session.posargs, env=here)
-    session.run("python", "-m", "tests.studies.eva_floor")
+            session.run("stepbench", "measure", *variants, "--batch", batch, *how, env=here)
+    session.run("python", "-m", "tests.studies.eva_turns", *session.posargs)
+    session.run("python", "-m", "tests.studies.eva_counts", "results/eva")
     session.run("python", "-m", "tests.studies.eva_memory")
 
 
