@@ -1,8 +1,8 @@
 """Steps of several variants beside each other, step by step in turn, so that all see the same moments.
 
-In each of several processes every variant is built. In every round each takes three steps, in random order, of which the
-last is timed: by then the caches are its own again; of long steps, which fill them by themselves, only one. A ratio is
-the median over the rounds of a process, and its interval that of the mean over processes. Times by phase are kept, a
+In each of several processes every variant is built. In every round each takes three steps, in random order, of which
+the last is timed: by then the caches are its own again; of long steps, which fill them by themselves, only one. A ratio
+is the median over the rounds of a process, and its interval that of the mean over processes. Times by phase are kept, a
 process a line.
 
 Rows of `stepbench measure` run alone for half a second at a time; on a machine that others use too, such half seconds

@@ -49,21 +49,14 @@ Sums from_gradient(const Layer &layer, int64_t group, int32_t threads, std::vect
 #pragma omp parallel for num_threads(threads) if (threads > 1 && rows * columns >= SHARED)
   for (int64_t row = first; row < first + rows; ++row) {
     const float *grad = layer.grad + row * columns;
-    // Two halves at once: a sum of its own waits for each addition before the next.
-    const int64_t half = columns / 2;
-    const float *other = grad + half, *other_a = a + half;
-    float square = 0, product = 0, other_square = 0, other_product = 0;
-#pragma omp simd reduction(+ : square, product, other_square, other_product)
-    for (int64_t i = 0; i < half; ++i) {
+    float square = 0, product = 0;
+#pragma omp simd reduction(+ : square, product)
+    for (int64_t i = 0; i < columns; ++i) {
       square += grad[i] * grad[i];
       product += grad[i] * a[i];
-      other_square += other[i] * other[i];
-      other_product += other[i] * other_a[i];
     }
-    const float odd = columns % 2 ? grad[columns - 1] : 0, last = layer.bias_grad ? layer.bias_grad[row] : 0;
-    const double squares = double(square) + other_square + double(odd) * odd + double(last) * last;
-    const double products = double(product) + other_product + double(odd) * a[columns - 1] + last;
-    of_rows[row - first] = {squares, products * layer.g[row]};
+    const float last = layer.bias_grad ? layer.bias_grad[row] : 0;
+    of_rows[row - first] = {double(square) + double(last) * last, (double(product) + last) * layer.g[row]};
   }
   Sums sums;
   for (int64_t row = 0; row < rows; ++row) {
