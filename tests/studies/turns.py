@@ -1,8 +1,8 @@
 """Steps of several variants beside each other, step by step in turn, so that all see the same moments.
 
-In each of several processes every variant is built. In every round each takes three steps, in random order, of which
-the last is timed: by then the caches are its own again; of long steps, which fill them by themselves, only one. A ratio
-is the median over the rounds of a process, and its interval that of the mean over processes. Times by phase are kept, a
+In each of several processes every variant is built. In every round each takes some steps, in random order, of which the
+last is timed: by then the caches are its own again; of long steps, which fill them by themselves, only one. A ratio is
+the median over the rounds of a process, and its interval that of the mean over processes. Times by phase are kept, a
 process a line.
 
 Rows of `stepbench measure` run alone for half a second at a time; on a machine that others use too, such half seconds
@@ -19,13 +19,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import argparse
 import itertools
 import json
+import math
 import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import exp, log
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ from bench.run.measure import phased
 from bench.run.probe import environment
 
 # First steps make state and tables.
-SETTLED, IN_A_ROW, FEWEST = 3, 3, 4
+SETTLED, FEWEST = 3, 4
+# So long at least a variant runs before its step is timed, and no step that is as long by itself.
+WARM_S, STEPS = 0.02, 2
 LONG_S = 0.2
 Run = dict[str, Any]
 
@@ -58,7 +60,8 @@ def turns(variants: Sequence[str], plugins: Sequence[str], seconds: float, seed:
     begun = now()
     steps[variants[0]].run(SETTLED)
     start, rounds = now(), 0
-    before = 0 if start - begun > LONG_S else IN_A_ROW - 1
+    long = start - begun
+    before = 0 if long > LONG_S else max(STEPS, math.ceil(WARM_S / long))
     found: dict[str, dict[str, list[float]]] = {name: {} for name in steps}
     while rounds < FEWEST or now() - start < seconds:
         for name in order.sample(list(steps), len(steps)):
@@ -90,11 +93,11 @@ def ratio(runs: Sequence[Run], ours: str, theirs: str, phase: str = STEP) -> str
     logs = []
     for seconds in of:
         pairs = zip(seconds[ours][phase], seconds[theirs][phase], strict=True)
-        logs.append(log(statistics.median(one / other for one, other in pairs)))
+        logs.append(math.log(statistics.median(one / other for one, other in pairs)))
     found = mean(logs)
     if found.low is None or found.high is None:
-        return f"{exp(found.center):.2f}"
-    return f"{exp(found.center):.2f} ({exp(found.low):.2f} to {exp(found.high):.2f})"
+        return f"{math.exp(found.center):.2f}"
+    return f"{math.exp(found.center):.2f} ({math.exp(found.low):.2f} to {math.exp(found.high):.2f})"
 
 
 def options(summary: str, workers: int, seconds: float) -> argparse.Namespace:

@@ -19,7 +19,7 @@ class MayCompile:
         """Sets `compiled`; raises CannotCompile where it is True and that is not possible."""
         if compiled:
             library.load()
-        self._asked, self.compiled = compiled, library.available() if compiled is None else compiled
+        self._asked, self.compiled = compiled, library.missing() is None if compiled is None else compiled
 
     @property
     def remarks(self) -> dict[str, str]:
@@ -28,7 +28,4 @@ class MayCompile:
             return {}
         if self.compiled:
             return {"native-code": "the step runs C++ of its own, of which operations and FLOPs are not counted"}
-        return {
-            "no-compiler": "there is no C++ compiler (g++ or clang++): the step is made of torch's operations, which "
-            "takes longer"
-        }
+        return {"no-compiler": f"the step is made of torch's operations, which takes longer: {library.missing()}"}

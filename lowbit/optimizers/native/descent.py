@@ -56,7 +56,7 @@ def descend(parts: Sequence[Part], scale: torch.Tensor | None, rates: Rates) -> 
     cells: list[int] = []
     changed: list[torch.Tensor] = []
     for parameter, grad, direction, buffer, codes, scales in parts:
-        rows, size = parameter.shape[0] if parameter.ndim else 1, parameter.numel()
+        rows, size = max(1, parameter.shape[0] if parameter.ndim else 1), parameter.numel()
         column, a, groups, _ = direction or _NOWHERE
         if codes is None or scales is None:
             assert buffer is not None

@@ -56,13 +56,13 @@ def call(name: str, *arguments: float | None) -> None:
 
 
 @functools.cache
-def available() -> bool:
-    """Says whether the library can be had here; what is asked first compiles it."""
+def missing() -> str | None:
+    """Returns why the library cannot be had here, None where it can; what asks first compiles it."""
     try:
         load()
-    except CannotCompile:
-        return False
-    return True
+    except CannotCompile as error:
+        return str(error)
+    return None
 
 
 @functools.cache

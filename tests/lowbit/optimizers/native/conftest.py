@@ -7,5 +7,6 @@ from lowbit.optimizers.native import library
 
 @pytest.fixture(autouse=True)
 def _compiler():
-    if not library.available():
-        pytest.skip("no C++ compiler")
+    reason = library.missing()
+    if reason is not None:
+        pytest.skip(reason)

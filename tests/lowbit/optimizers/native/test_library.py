@@ -18,10 +18,10 @@ from lowbit.optimizers.sgd_8bit import SGD8bit
 def fresh(monkeypatch, tmp_path):
     """A machine that has not compiled anything."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for cached in (library.load, library.available):
+    for cached in (library.load, library.missing):
         cached.cache_clear()
     yield tmp_path / "cache" / "stepbench"
-    for cached in (library.load, library.available):
+    for cached in (library.load, library.missing):
         cached.cache_clear()
 
 
@@ -70,7 +70,7 @@ def test_a_compiler_that_refuses_is_quoted(fresh, monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", str(refuses))
     with pytest.raises(library.CannotCompile, match="refuses failed: error: no such option"):
         library.load()
-    assert not library.available()
+    assert "no such option" in library.missing()
 
 
 def test_rows_say_what_counters_do_not_see():
