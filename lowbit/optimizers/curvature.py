@@ -57,6 +57,7 @@ class Capture:
         # What the weight gradient of a layer is the product of, and the gradient itself as autograd left it.
         self._factors: dict[str, Factors] = {}
         self._accumulated: dict[str, torch.Tensor] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
         self._watched: set[str] = set()
         self._held: list[Pass] = []
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
@@ -83,10 +84,11 @@ class Capture:
         self.awaited -= 1
         if self.exchange is not None:
             self.exchange.drop()
-        if self.awaited == 0:
+        # Below nothing where gradients were dropped after forward; above it where a pass has no backward.
+        if self.awaited <= 0 or len(self._held) >= 2 * len(self.layers):
             self._release()
-            if self.exchange is not None and self.exchange.due:
-                self.exchange.begin(self._means(), self.layers)
+        if self.awaited == 0 and self.exchange is not None and self.exchange.due:
+            self.exchange.begin(self._means(), self.layers)
 
     def _release(self) -> None:
         """Takes the vectors of what is held: in backward, so that nobody can have written to it since."""
@@ -98,9 +100,12 @@ class Capture:
 
     def keep(self, name: str, factors: Factors) -> None:
         """Keeps the factors of a layer's weight gradient, if this is the first pass since the last step."""
-        if name not in self.sums and name not in self._factors and self.exchange is None:
+        layer = self.layers[name]
+        # What a hook of the weight returns is no product, and a weight that is computed has no gradient of its own.
+        plain = layer.weight.is_leaf and not layer.weight._backward_hooks  # noqa: SLF001 - there is no public way
+        if plain and name not in self.sums and name not in self._factors and self.exchange is None:
             self._factors[name] = factors
-            layer = self.layers[name]
+            self._versions[name] = factors.versions
             if name not in self._watched:
                 self._watched.add(name)
                 self._handles.append(layer.weight.register_post_accumulate_grad_hook(_Accumulated(self, name)))  # type: ignore[operator]  # torch types it as a tensor
@@ -113,13 +118,15 @@ class Capture:
     def factors(self, name: str, grad: torch.Tensor) -> Factors | None:
         """Returns the factors whose product a gradient still is, or None where that is not sure.
 
-        It is, if it is the tensor of one single backward pass and nothing has been written to it since: not another
-        pass, not clipping. What is written through `.data` goes unseen.
+        It is, if it is the tensor of one single backward pass and nothing has been written to it or to them since: not
+        another pass, not clipping, not the next batch. What a penalty has added in the same pass nobody can tell from
+        outside; who uses the factors compares some rows.
         """
         found = self.sums.get(name)
         # A gradient that autograd made and nobody has written to is at its version 0.
         untouched = grad is self._accumulated.get(name) and grad._version == 0  # noqa: SLF001 - torch's own counter has no other name
-        return self._factors.get(name) if untouched and found is not None and found.passes == 1 else None
+        known = self._factors.get(name) if untouched and found is not None and found.passes == 1 else None
+        return known if known is None or known.versions == self._versions[name] else None
 
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Returns the mean pair of each layer that gave one, and forgets it.
@@ -140,7 +147,8 @@ class Capture:
             self.exchange.drop()
 
     def _forget(self) -> None:
-        self.sums, self.awaited, self._factors, self._accumulated, self._held = {}, 0, {}, {}, []
+        self.sums, self.awaited, self._held = {}, 0, []
+        self._factors, self._accumulated, self._versions = {}, {}, {}
 
     def _means(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         return {name: (a, g) if passes == 1 else (a / passes, g / passes) for name, (a, g, passes) in self.sums.items()}
@@ -172,6 +180,8 @@ def _watch(
     factored = worth_keeping(module, given) and given.dtype == module.weight.dtype == output.dtype
     held = output.dtype == given.dtype and waits(module, given, output)
     a = None if held else input_vector(module, given, samples)
+    # Not longer than it is needed: a checkpoint counts on its being gone.
+    kept = given if held or factored else None
     capture.awaited += 1
 
     def receive(gradients: Sequence[torch.Tensor | None]) -> None:
@@ -179,11 +189,11 @@ def _watch(
         if receiver is None or not receiver.active or gradient is None:
             return
         gradient = at_least_fp32(gradient)
-        if factored:
-            receiver.keep(name, Factors(_matrix(given), _matrix(gradient)))
-        if a is None:
-            receiver.hold(Pass(name, module, given, gradient))
-        else:
+        if factored and kept is not None:
+            receiver.keep(name, Factors(_matrix(kept), _matrix(gradient)))
+        if a is None and kept is not None:
+            receiver.hold(Pass(name, module, kept, gradient))
+        elif a is not None:
             receiver.add(name, a, output_vector(module, gradient, samples))
 
     # It costs half of a hook of the tensor, and this is done for each layer in each step.

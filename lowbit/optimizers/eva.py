@@ -124,7 +124,8 @@ class Eva(MayCompile, MixedStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         healthy, unscale, unscale_vectors = scaling(self, self.grad_scaler)
-        factors = self._factors() if healthy is None and unscale is None else {}
+        # C++ compares rows of the product with the gradient; torch's operations would have to wait for the answer.
+        factors = self._factors() if self.compiled and healthy is None and unscale is None else {}
         fresh = self._renew_statistics(healthy, unscale_vectors)
         # By identity: a tensor's own hash goes through Python.
         grads = {id(p): p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
@@ -227,7 +228,7 @@ class Eva(MayCompile, MixedStateOptimizer):
 
     def _factors(self) -> dict[str, Factors]:
         """Returns the factors of those weight gradients that are still their product."""
-        found = ((name, x, x.weight.grad) for name, x in self.layers.items())
+        found = ((name, x, x.weight.grad) for name, x in self.layers.items() if name in self._optimized)
         known = {name: self.capture.factors(name, grad) for name, x, grad in found if grad is not None}
         return {name: factors for name, factors in known.items() if factors is not None}
 

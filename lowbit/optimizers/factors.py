@@ -20,6 +20,11 @@ class Factors(NamedTuple):
     inputs: torch.Tensor
     gradients: torch.Tensor
 
+    @property
+    def versions(self) -> tuple[int, int]:
+        """How often each has been written to; of tensors of inference mode nobody counts it."""
+        return tuple(0 if part.is_inference() else part._version for part in self)  # type: ignore[return-value]  # noqa: SLF001 - torch's own counter has no other name
+
 
 # Multiply-adds of small matrix products that take as long as reading and squaring one element of a gradient; measured
 # on one core with AVX-512, where it lies between 10 and 20.

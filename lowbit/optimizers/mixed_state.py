@@ -33,6 +33,11 @@ class MixedStateOptimizer(torch.optim.Optimizer):
         self.state.clear()
         for number, parameter in zip(saved, parameters, strict=True):
             for key, value in state_dict["state"].get(number, {}).items():
+                if key == "momentum_buffer" and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"momentum {list(value.shape)} is not that of a parameter {list(parameter.shape)}: the state "
+                        "is of another model"
+                    )
                 self.state[parameter][key] = self.place(key, value, parameter)
 
     def place(self, key: str, value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
@@ -40,7 +45,8 @@ class MixedStateOptimizer(torch.optim.Optimizer):
         if key.endswith(("_codes", "_scales")):
             return value.to(parameter.device, copy=True)
         dtype = parameter.dtype if key == "momentum_buffer" else torch.promote_types(parameter.dtype, torch.float32)
-        return value.to(parameter.device, dtype, copy=True)
+        # Kernels read it as it lies in memory.
+        return value.to(parameter.device, dtype, copy=True, memory_format=torch.contiguous_format)
 
     def state_bytes(self) -> dict[str, int]:
         """Returns the bytes of state by part: statistics, momentum, and the scales of what is kept in 8 bits."""

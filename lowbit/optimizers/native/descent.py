@@ -11,6 +11,7 @@ from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.hyperparameters import Rates
 from lowbit.optimizers.native import library
 from lowbit.optimizers.native.layout import Numbers, Table, address, plain
+from lowbit.optimizers.square_map import LONGEST
 
 
 class Part(NamedTuple):
@@ -46,6 +47,29 @@ def fits(parameter: torch.Tensor, grad: torch.Tensor, direction: Direction | Non
     return all(map(plain, of))
 
 
+def _check(
+    parameter: torch.Tensor,
+    alike: tuple[torch.Tensor | None, ...],
+    codes: torch.Tensor | None,
+    scales: torch.Tensor | None,
+    direction: Direction | None,
+) -> None:
+    """Raises RuntimeError for tensors that do not belong together: C++ takes their sizes on trust."""
+    size = parameter.numel()
+    fit = all(part is None or (part.numel() == size and part.dtype is torch.float32) for part in alike)
+    if codes is not None and scales is not None:
+        fit = fit and codes.dtype is torch.int8 and codes.numel() >= size and scales.numel() == codes.shape[0]
+        fit = fit and codes.shape[1] <= LONGEST and codes.shape[0] * codes.shape[1] - size < codes.shape[1]
+    if direction is not None:
+        rows = direction.column.numel()
+        fit = fit and (size == rows if direction.a is None else size * direction.groups == rows * direction.a.numel())
+    if not fit:
+        raise RuntimeError(
+            f"the state of a parameter {list(parameter.shape)} is that of another shape; load a state that was saved "
+            "with this model, or make a new optimizer when parameters change"
+        )
+
+
 def descend(parts: Sequence[Part], scale: torch.Tensor | None, rates: Rates) -> None:
     """Updates parameters and their momentum in place; gradients stay as they are.
 
@@ -58,6 +82,7 @@ def descend(parts: Sequence[Part], scale: torch.Tensor | None, rates: Rates) -> 
     for parameter, grad, direction, buffer, codes, scales in parts:
         rows, size = max(1, parameter.shape[0] if parameter.ndim else 1), parameter.numel()
         column, a, groups, _ = direction or _NOWHERE
+        _check(parameter, (grad, buffer), codes, scales, direction)
         if codes is None or scales is None:
             assert buffer is not None
             momentum, block = (buffer.data_ptr(), 0, 0), 0

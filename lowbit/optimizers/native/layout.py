@@ -18,6 +18,9 @@ def plain(values: torch.Tensor) -> bool:
         and values.is_cpu
         and values.layout is torch.strided
         and values.is_contiguous()
+        # Both have memory of another meaning.
+        and not values.is_neg()
+        and not values._is_zerotensor()  # noqa: SLF001 - there is no public way
     )
 
 

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -40,9 +41,16 @@ class CannotCompile(RuntimeError):
     """There is no compiler, or it refuses the code; the message says which and why."""
 
 
-def compiler() -> str | None:
-    """Returns the C++ compiler of this machine: that of the environment variable CXX, or the first there is."""
-    return shutil.which(os.environ.get("CXX", "")) or next(filter(None, map(shutil.which, COMPILERS)), None)
+def compiler() -> list[str] | None:
+    """Returns the call of a C++ compiler: what the environment variable CXX says, or the first there is."""
+    said = shlex.split(os.environ.get("CXX", ""))
+    if said:
+        found = shutil.which(said[0])
+        if found is None:
+            raise CannotCompile(f"CXX={os.environ['CXX']!r} names no program; unset it, or name a C++ compiler")
+        return [found, *said[1:]]
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    return None if found is None else [found]
 
 
 def call(name: str, *arguments: float | None) -> None:
@@ -79,7 +87,7 @@ def _library() -> ctypes.CDLL:
     program = compiler()
     if program is None:
         raise CannotCompile(f"there is no C++ compiler: none of {', '.join(COMPILERS)} is on PATH, and CXX names none")
-    command = [program, *FLAGS]
+    command = [*program, *FLAGS]
     name = f"{_key(command)}.so"
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepbench"
@@ -96,7 +104,12 @@ def _library() -> ctypes.CDLL:
 def _key(command: list[str]) -> str:
     """Returns what tells libraries apart: code, command, compiler and processor."""
     parts = [source.read_bytes() for source in SOURCES]
-    parts += [" ".join(command).encode(), _output([command[0], "--version"]), platform.machine().encode(), _features()]
+    parts += [
+        " ".join(command).encode(),
+        _output([*command[: -len(FLAGS)], "--version"]),
+        platform.machine().encode(),
+        _features(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 
@@ -120,7 +133,8 @@ def _compiled(command: list[str], path: Path) -> ctypes.CDLL:
     """Compiles beside a path and moves the whole file there, as others may do the same at this moment."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        _output([*command, "-o", str(made), *map(str, SOURCES)])
+        # Named, as a compiler of C leaves it out.
+        _output([*command, "-o", str(made), *map(str, SOURCES), "-lstdc++", "-lm"])
         made.replace(path)
     found = _loaded(path)
     if found is None:

@@ -34,6 +34,9 @@ struct Sums {
 
 // Fewer elements than this are read sooner than threads are called.
 constexpr int64_t SHARED = 1 << 16;
+// Rows of G that are compared with its factors' product, and by how much they may differ: products round.
+constexpr int64_t SEEN = 4;
+constexpr double SAME = 1e-4;
 
 double dot(const float *x, const float *y, int64_t length) {
   float sum = 0;
@@ -66,7 +69,29 @@ Sums from_gradient(const Layer &layer, int64_t group, int32_t threads, std::vect
   return sums;
 }
 
-// The same from X and D, where G = D^T X.
+// Whether some rows of G are those of D^T X: a penalty on the weight, added in the same backward pass, is not in it.
+bool is_product(const Layer &layer, std::vector<float> &row) {
+  const int64_t rows = layer.rows, columns = layer.columns, step = std::max<int64_t>(1, rows / SEEN);
+  row.resize(columns);
+  for (int64_t at = step / 2; at < rows; at += step) {
+    const float *grad = layer.grad + at * columns;
+    std::fill(row.begin(), row.end(), 0.0f);
+    for (int64_t r = 0; r < layer.samples; ++r) {
+      const float *x = layer.inputs + r * columns, d = layer.outputs[r * rows + at];
+#pragma omp simd
+      for (int64_t i = 0; i < columns; ++i) row[i] += d * x[i];
+    }
+    float apart = 0;
+#pragma omp simd reduction(+ : apart)
+    for (int64_t i = 0; i < columns; ++i) apart += (grad[i] - row[i]) * (grad[i] - row[i]);
+    const double size = dot(grad, grad, columns) + dot(row.data(), row.data(), columns);
+    // Also where either is not a number.
+    if (!(apart <= SAME * SAME * size)) return false;
+  }
+  return true;
+}
+
+// The same sums from X and D, where G = D^T X.
 Sums from_factors(const Layer &layer) {
   const int64_t rows = layer.rows, columns = layer.columns;
   const double one = layer.bias_grad ? 1 : 0;
@@ -107,11 +132,13 @@ extern "C" void stepbench_precondition(const Layer *layers, int64_t count, const
   int64_t most = 0;
   for (int64_t at = 0; at < count; ++at) most = std::max(most, layers[at].rows);
   std::vector<Sums> of_rows(most);
+  std::vector<float> row;
   double v_dot_g_lr_sq = 0, v_dot_v = 0, grad_sq = 0;
   for (int64_t at = 0; at < count; ++at)
     for (int64_t group = 0; group < layers[at].groups; ++group) {
       const Layer &layer = layers[at];
-      const Sums sums = layer.inputs ? from_factors(layer) : from_gradient(layer, group, threads, of_rows);
+      const bool product = layer.inputs && is_product(layer, row);
+      const Sums sums = product ? from_factors(layer) : from_gradient(layer, group, threads, of_rows);
       const Block found = block(layer, group, sums, damping);
       v_dot_g_lr_sq += lrs[at] * lrs[at] * found.v_dot_g;
       v_dot_v += found.v_dot_v;

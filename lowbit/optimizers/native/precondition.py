@@ -49,6 +49,11 @@ def precondition(
     cells: list[int] = []
     for at, rows in enumerate(sizes):
         inputs, outputs = _known(factors[at])
+        if grads[at].numel() * groups[at] != rows * a[at].numel():
+            raise RuntimeError(
+                f"statistics of {rows} by {a[at].numel() // groups[at]} are not those of a gradient "
+                f"{list(grads[at].shape)}; load a state that was saved with this model"
+            )
         cells += (
             grads[at].data_ptr(), address(bias_grads[at]), a[at].data_ptr(), g[at].data_ptr(), address(inputs),
             address(outputs), columns[at].data_ptr(), rows, a[at].numel() // groups[at], groups[at],

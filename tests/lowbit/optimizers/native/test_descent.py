@@ -152,6 +152,26 @@ def test_cpp_is_for_contiguous_fp32_on_the_cpu():
     assert not native.takes(RATES._replace(momentum=0.0), None)
 
 
+@pytest.mark.parametrize("part", ["grad", "buffer", "codes", "scales", "column", "a"])
+def test_what_does_not_belong_together_is_refused(part):
+    p, (grad, *_), direction = problem((64, 72))
+    state = {}
+    momentum_8bit.start(state, p)
+    of = {"grad": grad, "buffer": torch.zeros_like(p), "column": direction.column, "a": direction.a}
+    of |= {"codes": state["momentum_codes"], "scales": state["momentum_scales"]}
+    of[part] = of[part][: len(of[part]) // 2].clone()
+    coded = {"codes": of["codes"], "scales": of["scales"]} if part in {"codes", "scales"} else {"buffer": of["buffer"]}
+    along = Direction(of["column"], of["a"], 1)
+    with pytest.raises(RuntimeError, match=r"of a parameter \[64, 72\] is that of another shape"):
+        native.descend([native.Part(p, of["grad"], along, **coded)], torch.ones(()), RATES)
+
+
+def test_memory_of_another_meaning_is_no_plain_tensor():
+    p, (grad, *_), _ = problem((64, 72))
+    assert not native.fits(p, torch._neg_view(grad), None)
+    assert not native.fits(p, torch._efficientzerotensor(p.shape), None)
+
+
 def test_whoever_saved_a_parameter_for_a_backward_pass_hears_of_the_step():
     layer = nn.Linear(80, 70, bias=False)
     inputs = torch.randn(3, 80, requires_grad=True)

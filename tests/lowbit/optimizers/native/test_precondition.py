@@ -58,13 +58,29 @@ def test_scale_and_columns_are_those_of_the_equations(kl_clip, threads):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)
 
 
-def test_few_rows_of_factors_stand_for_the_gradient_which_is_not_read():
+def test_few_rows_of_factors_stand_for_the_gradient_of_which_some_rows_are_read():
     given = {k: narrow(v) for k, v in problem().items()}
     expected = native.precondition(**given, kl_clip=1e-3)
-    given["grads"][3].fill_(float("nan"))
+    # Of 40 rows four are compared: 5, 15, 25 and 35.
+    given["grads"][3][6].fill_(float("nan"))
     found = native.precondition(**given, kl_clip=1e-3)
     assert torch.equal(found[0], expected[0])
     assert all(torch.equal(*pair) for pair in zip(found[1], expected[1], strict=True))
+
+
+def test_a_gradient_that_is_no_product_of_its_factors_is_read():
+    wide = problem()
+    wide["grads"][3] = wide["grads"][3] + 0.1
+    scale, _ = eva_update.precondition(**(wide | {"factors": [None] * len(LAYERS)}), kl_clip=1e-3)
+    found, _ = native.precondition(**{k: narrow(v) for k, v in wide.items()}, kl_clip=1e-3)
+    torch.testing.assert_close(found.double(), scale, rtol=1e-5, atol=0)
+
+
+def test_statistics_of_another_shape_are_refused():
+    given = {k: narrow(v) for k, v in problem().items()}
+    given["grads"][4] = given["grads"][4][:, :200].contiguous()
+    with pytest.raises(RuntimeError, match="are not those of a gradient"):
+        native.precondition(**given, kl_clip=1e-3)
 
 
 def test_gradients_of_zero_are_not_clipped():
