@@ -10,7 +10,7 @@ import torch
 from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.hyperparameters import Rates
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Numbers, Table, address, plain
+from lowbit.optimizers.native.layout import Numbers, Table, address, plain, plain_gradient
 from lowbit.optimizers.square_map import LONGEST
 
 
@@ -38,36 +38,11 @@ def takes(rates: Rates, healthy: torch.Tensor | None) -> bool:
 def fits(parameter: torch.Tensor, grad: torch.Tensor, direction: Direction | None) -> bool:
     """Says whether a parameter is of the kind that C++ takes: fp32, on the CPU, contiguous, as its direction is."""
     if direction is None:
-        return plain(parameter) and plain(grad)
+        return plain(parameter) and plain_gradient(grad)
     if direction.plain:
         return plain(parameter) and grad.dtype is parameter.dtype
-    of = (
-        (parameter, grad, direction.column) if direction.a is None else (parameter, grad, direction.column, direction.a)
-    )
-    return all(map(plain, of))
-
-
-def _check(
-    parameter: torch.Tensor,
-    alike: tuple[torch.Tensor | None, ...],
-    codes: torch.Tensor | None,
-    scales: torch.Tensor | None,
-    direction: Direction | None,
-) -> None:
-    """Raises RuntimeError for tensors that do not belong together: C++ takes their sizes on trust."""
-    size = parameter.numel()
-    fit = all(part is None or (part.numel() == size and part.dtype is torch.float32) for part in alike)
-    if codes is not None and scales is not None:
-        fit = fit and codes.dtype is torch.int8 and codes.numel() >= size and scales.numel() == codes.shape[0]
-        fit = fit and codes.shape[1] <= LONGEST and codes.shape[0] * codes.shape[1] - size < codes.shape[1]
-    if direction is not None:
-        rows = direction.column.numel()
-        fit = fit and (size == rows if direction.a is None else size * direction.groups == rows * direction.a.numel())
-    if not fit:
-        raise RuntimeError(
-            f"the state of a parameter {list(parameter.shape)} is that of another shape; load a state that was saved "
-            "with this model, or make a new optimizer when parameters change"
-        )
+    vectors = (direction.column,) if direction.a is None else (direction.column, direction.a)
+    return plain(parameter) and plain_gradient(grad) and all(map(plain, vectors))
 
 
 def descend(parts: Sequence[Part], scale: torch.Tensor | None, rates: Rates) -> None:
@@ -82,14 +57,27 @@ def descend(parts: Sequence[Part], scale: torch.Tensor | None, rates: Rates) -> 
     for parameter, grad, direction, buffer, codes, scales in parts:
         rows, size = max(1, parameter.shape[0] if parameter.ndim else 1), parameter.numel()
         column, a, groups, _ = direction or _NOWHERE
-        _check(parameter, (grad, buffer), codes, scales, direction)
+        # C++ takes sizes on trust: state that was loaded, or a parameter that has grown, must not write where it likes.
+        fit = grad.numel() == size
         if codes is None or scales is None:
             assert buffer is not None
+            fit = fit and buffer.numel() == size and buffer.dtype is torch.float32
             momentum, block = (buffer.data_ptr(), 0, 0), 0
             changed += (parameter, buffer)
         else:
-            momentum, block = (0, codes.data_ptr(), scales.data_ptr()), codes.shape[1]
+            blocks, block = codes.shape
+            fit = fit and codes.dtype is torch.int8 and scales.numel() == blocks
+            fit = fit and 0 <= blocks * block - size < block <= LONGEST
+            momentum = 0, codes.data_ptr(), scales.data_ptr()
             changed += (parameter, codes, scales)
+        if column is not None:
+            long = column.numel()
+            fit = fit and (size == long if a is None else size * groups == long * a.numel())
+        if not fit:
+            raise RuntimeError(
+                f"the state of a parameter {list(parameter.shape)} is that of another shape; load a state that was "
+                "saved with this model, or make a new optimizer when parameters change"
+            )
         cells += (
             parameter.data_ptr(), grad.data_ptr(), *momentum, address(column), address(a), rows, size // rows, groups,
             block,

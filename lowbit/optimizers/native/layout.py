@@ -18,10 +18,12 @@ def plain(values: torch.Tensor) -> bool:
         and values.is_cpu
         and values.layout is torch.strided
         and values.is_contiguous()
-        # Both have memory of another meaning.
-        and not values.is_neg()
-        and not values._is_zerotensor()  # noqa: SLF001 - there is no public way
     )
+
+
+def plain_gradient(values: torch.Tensor) -> bool:
+    """Says the same of a gradient, which autograd may leave in memory of another meaning."""
+    return plain(values) and not values.is_neg() and not values._is_zerotensor()  # noqa: SLF001 - there is no public way
 
 
 def address(values: torch.Tensor | None) -> int:

@@ -9,7 +9,7 @@ import torch
 from lowbit.optimizers import factors as factored
 from lowbit.optimizers.factors import Factors
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Numbers, Table, address, plain
+from lowbit.optimizers.native.layout import Numbers, Table, address, plain, plain_gradient
 
 
 def fits(
@@ -21,8 +21,8 @@ def fits(
 ) -> bool:
     """Says whether all layers are of the kind that C++ takes: fp32, on the CPU, contiguous, with rates in numbers."""
     return (
-        all(map(plain, grads))
-        and all(bias is None or plain(bias) for bias in bias_grads)
+        all(map(plain_gradient, grads))
+        and all(bias is None or plain_gradient(bias) for bias in bias_grads)
         and all(map(plain, a))
         and all(map(plain, g))
         and not any(isinstance(lr, torch.Tensor) for lr in lrs)
