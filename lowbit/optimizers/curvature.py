@@ -177,7 +177,8 @@ def _watch(
     if not module.weight.requires_grad:
         return
     reference, samples = weakref.ref(capture), capture.samples
-    factored = worth_keeping(module, given) and given.dtype == module.weight.dtype == output.dtype
+    # Only C++ makes use of them, and takes nothing but fp32.
+    factored = capture.compiled and output.dtype == given.dtype == torch.float32 and worth_keeping(module, given)
     held = output.dtype == given.dtype and waits(module, given, output)
     a = None if held else input_vector(module, given, samples)
     # Not longer than it is needed: a checkpoint counts on its being gone.

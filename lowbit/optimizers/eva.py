@@ -124,8 +124,7 @@ class Eva(MayCompile, MixedStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         healthy, unscale, unscale_vectors = scaling(self, self.grad_scaler)
-        # C++ compares rows of the product with the gradient; torch's operations would have to wait for the answer.
-        factors = self._factors() if self.compiled and healthy is None and unscale is None else {}
+        factors = self._factors() if healthy is None and unscale is None else {}
         fresh = self._renew_statistics(healthy, unscale_vectors)
         # By identity: a tensor's own hash goes through Python.
         grads = {id(p): p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
@@ -218,12 +217,15 @@ class Eva(MayCompile, MixedStateOptimizer):
         biases = [None if layer.bias is None else grads.get(id(layer.bias)) for layer in layers]
         weights, lrs = [_as(dtype, grads[id(layer.weight)]) for layer in layers], self._rates(layers)
         biases = [None if bias is None else _as(dtype, bias) for bias in biases]
+        how: dict[str, Any] = {"groups": [layer.groups for layer in layers], "lrs": lrs}
+        how |= {"damping": self.damping, "kl_clip": self.kl_clip}
         compiled = self.compiled and native.fits(weights, biases, a, g, lrs)
-        scale, columns = (native.precondition if compiled else eva_update.precondition)(
-            weights, biases, a, g,
-            groups=[layer.groups for layer in layers], lrs=lrs, factors=[factors.get(layer.name) for layer in layers],
-            damping=self.damping, kl_clip=self.kl_clip,
-        )  # fmt: skip
+        if compiled:
+            # C++ compares rows of the product with the gradient; torch's operations would have to wait for the answer.
+            known = [factors.get(layer.name) for layer in layers]
+            scale, columns = native.precondition(weights, biases, a, g, factors=known, **how)
+        else:
+            scale, columns = eva_update.precondition(weights, biases, a, g, **how)
         return scale, directions_of(layers, grads, a, columns, plain=compiled)
 
     def _factors(self) -> dict[str, Factors]:

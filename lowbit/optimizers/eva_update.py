@@ -16,9 +16,6 @@ from typing import NamedTuple
 
 import torch
 
-from lowbit.optimizers import factors as factored
-from lowbit.optimizers.factors import Factors
-
 
 class Scalars(NamedTuple):
     """One number for each curvature block, [blocks]: what V needs, and what the KL clip needs of V."""
@@ -89,15 +86,13 @@ def precondition(
     *,
     groups: Sequence[int],
     lrs: Sequence[float],
-    factors: Sequence[Factors | None],
     damping: float,
     kl_clip: float | None,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Preconditions the gradients of all layers at once and clips them together; see the module's equations.
 
     Each sequence has an entry for each layer: weight gradients of any shape [out, ...], bias gradients [out] or None,
-    vectors a [groups * in] and g [out], numbers of curvature blocks, learning rates, and the gradient's factors where
-    they are known.
+    vectors a [groups * in] and g [out], numbers of curvature blocks, and learning rates.
     Returns the scale, which is one for all layers, and each layer's column [out], in nu V = scale (G + column a^T).
     """
     device, dtype = g[0].device, g[0].dtype
@@ -108,7 +103,8 @@ def precondition(
     a_flat, g_flat = torch.cat(list(a)), torch.cat(list(g))
     a_sq = _sums(a_flat.square(), in_lengths) + _constant(ones, dtype, device)
     g_sq = _sums(g_flat.square(), out_lengths)
-    grad_sq, g_grad_a = _products(grads, bias_grads, a, g, groups, factors)
+    grad_sq = _block_squares(grads, bias_grads, groups, dtype)
+    g_grad_a = torch.cat([_product(*layer) for layer in zip(grads, bias_grads, a, g, groups, strict=True)])
     block = scalars(g_sq, a_sq, grad_sq, g_grad_a, damping)
     if len(set(lrs)) == 1:
         weighted = block.v_dot_g.sum() * lrs[0] ** 2
@@ -123,36 +119,6 @@ def precondition(
 
 def _sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return torch.segment_reduce(values, "sum", lengths=lengths, unsafe=True)
-
-
-def _products(
-    grads: Sequence[torch.Tensor],
-    bias_grads: Sequence[torch.Tensor | None],
-    a: Sequence[torch.Tensor],
-    g: Sequence[torch.Tensor],
-    groups: Sequence[int],
-    factors: Sequence[Factors | None],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns |G|^2 and g^T G a of each curvature block, the bias column included."""
-    across = [
-        _product(grads[at], bias_grads[at], a[at], g[at], groups[at])
-        if known is None
-        else factored.across(known, a[at], g[at], with_bias=bias_grads[at] is not None)
-        for at, known in enumerate(factors)
-    ]
-    squares: dict[int, torch.Tensor] = {
-        at: factored.square(known, with_bias=bias_grads[at] is not None)
-        for at, known in enumerate(factors)
-        if known is not None and factored.few_rows(known)
-    }
-    rest = [at for at in range(len(grads)) if at not in squares]
-    if rest:
-        count = [groups[at] for at in rest]
-        flat = _block_squares([grads[at] for at in rest], [bias_grads[at] for at in rest], count, g[0].dtype)
-        if not squares:
-            return flat, torch.cat(across)
-        squares.update(zip(rest, torch.split(flat, count), strict=True))
-    return torch.cat([squares[at] for at in range(len(grads))]), torch.cat(across)
 
 
 def _product(

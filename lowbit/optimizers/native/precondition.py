@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 
-from lowbit.optimizers import factors as factored
 from lowbit.optimizers.factors import Factors
 from lowbit.optimizers.native import library
 from lowbit.optimizers.native.layout import Numbers, Table, address, plain, plain_gradient
@@ -42,7 +41,7 @@ def precondition(
     damping: float,
     kl_clip: float | None,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Takes and returns what eva_update.precondition does, of layers that fit."""
+    """Takes and returns what eva_update.precondition does, of layers that fit, and takes factors that are known."""
     sizes = [vector.numel() for vector in g]
     flat, scale = g[0].new_empty(sum(sizes)), g[0].new_empty(())
     columns = list(torch.split(flat, sizes))
@@ -68,7 +67,4 @@ def precondition(
 
 
 def _known(known: Factors | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Returns the factors of a gradient where they are few enough that it need not be read."""
-    if known is None or not factored.few_rows(known) or not all(map(plain, known)):
-        return None, None
-    return known
+    return (None, None) if known is None or not all(map(plain, known)) else known
