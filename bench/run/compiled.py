@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -16,17 +17,23 @@ def compile_(module: torch.nn.Module, inputs: Any, *, trains: bool) -> torch.nn.
     """Returns a module compiled for inputs of this shape; for training it is compiled by its first step.
 
     Weights that nobody trains are constants, and inductor chooses kernels of integers for constants only. It has to
-    know while the module is traced: `freezing` as an option of torch.compile comes too late for packed weights.
+    know while the module is traced: `freezing` as an option of torch.compile comes too late for packed weights. A
+    module, or a part of one, may say in `inductor_options` what more to compile it with.
     """
     made = cast("torch.nn.Module", torch.compile(module))
     if not trains:
         from torch._inductor import config
 
-        with config.patch(freezing=True), torch.no_grad(), warnings.catch_warnings():
+        with config.patch({"freezing": True, **_options(module)}), torch.no_grad(), warnings.catch_warnings():
             # Inductor copies the zero points of quantized linear layers by it.
             warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
             made(inputs)
     return made
+
+
+def _options(module: torch.nn.Module) -> dict[str, object]:
+    said = [getattr(child, "inductor_options", None) for child in module.modules()]
+    return {name: value for options in said if isinstance(options, Mapping) for name, value in options.items()}
 
 
 def reset() -> None:

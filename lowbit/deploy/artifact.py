@@ -21,6 +21,8 @@ from typing import Any, Literal, cast
 import torch
 from torch.utils._pytree import tree_leaves
 
+from lowbit.quantization.pt2e_products import inductor_options
+
 # exported: torch.export; compiled and autotuned: the same, compiled where it is loaded; package: AOTInductor;
 # script: TorchScript, the one format for packed weights; onnx: ONNX; state: tensors alone, which cannot run.
 Kind = Literal["exported", "compiled", "autotuned", "package", "script", "onnx", "state"]
@@ -71,10 +73,11 @@ def compiled(module: Any, mode: str | None = None) -> Run:
         from torch._inductor import config
 
     made: Any = torch.compile(module, dynamic=False, mode=mode)
+    settings = {"freezing": True, **({} if mode else inductor_options(module))}
 
     def run(*inputs: Any) -> Any:
         # Whether weights are constants is looked at while the first call compiles; as an option it comes too late.
-        with config.patch(freezing=True), torch.no_grad(), warnings.catch_warnings():
+        with config.patch(settings), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return made(*inputs)
 

@@ -18,6 +18,7 @@ from lowbit.deploy.compile_source import RUN_AS_IT_IS, CannotBeMade, Source, exp
 from lowbit.quantization.engine import OnEngine, stands_for
 from lowbit.quantization.flow import QuantizationError
 from lowbit.quantization.pt2e import Exported, fusion
+from lowbit.quantization.pt2e_products import inductor_options
 from lowbit.quantization.torch_ao import traced
 
 _COMPILERS = ("c++", "g++", "clang++")
@@ -136,7 +137,8 @@ def _package(source: Source) -> Made:
 
     artifact = Artifact(kind="package", path=source.folder / "model.pt2")
     try:
-        with silence(), config.patch(freezing=True), torch.no_grad():
+        settings = {"freezing": True, **inductor_options(source.module)}
+        with silence(), config.patch(settings), torch.no_grad():
             aoti_compile_and_package(program, package_path=str(artifact.path))
             run = load(artifact)
             run(*source.inputs)

@@ -1,7 +1,8 @@
 """PT2E: a graph of torch.export, quantized by torchao's quantizer for inductor on x86, to be compiled.
 
 What comes out computes in float, between roundings and back, at half the speed of float: integer kernels are what
-inductor makes of it, in `Compiled`. torchao is an extra of its own: `pip install stepbench[pt2e]`.
+inductor makes of it where weights are constants (`freezing`). torchao is an extra of its own: `pip install
+stepbench[pt2e]`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import fx, nn
 
 from lowbit.quantization.flow import Flow, QuantizationError
 from lowbit.quantization.pt2e_graph import forget_unread, name_functions, norms, turn
+from lowbit.quantization.pt2e_products import inductor_options, write_products
 from lowbit.quantization.stage import Stage
 from lowbit.quantization.torch_ao import enter, example, explained
 
@@ -83,6 +85,11 @@ class Exported(nn.Module):
         """Runs the graph."""
         return self.graph_module(*inputs)
 
+    @property
+    def inductor_options(self) -> dict[str, object]:
+        """Settings of `torch._inductor.config` to compile it with, beside `freezing`."""
+        return inductor_options(self.graph_module)
+
     def train(self, mode: bool = True) -> Exported:  # noqa: FBT001, FBT002 - the signature of nn.Module
         """Turns the graph to training, or to evaluation."""
         turn(self.graph_module, trains=mode)
@@ -106,39 +113,6 @@ def fusion(counts: Mapping[str, int]) -> Fusion:
         linears=counts.get("qlinear_weight_prepack_matcher_count", 0),
         additions=counts.get("qconv2d_binary_matcher_count", 0),
     )
-
-
-class Compiled(nn.Module):
-    """A converted model that is compiled at the first call with each shape of its inputs; for inference.
-
-    Integer kernels are made only of weights that are constants, `torch._inductor.config.freezing`. That has to be set
-    while the model is traced: given as an option of torch.compile it comes too late, and inductor fails on weights that
-    it packs and does not know (torch 2.13: `UnsupportedOperatorException: onednn.qconv_prepack`). `fused` says what
-    became of the layers in the last compilation.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.compiled = torch.compile(module, dynamic=False)
-        self.fused = fusion({})
-        self._shapes: set[tuple[torch.Size, ...]] = set()
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        """Runs the compiled model."""
-        shapes = tuple(values.shape for values in inputs)
-        with torch.no_grad():
-            return self.compiled(*inputs) if shapes in self._shapes else self._compile(shapes, inputs)
-
-    def _compile(self, shapes: tuple[torch.Size, ...], inputs: tuple[torch.Tensor, ...]) -> Any:
-        from torch._dynamo.utils import counters
-        from torch._inductor import config
-
-        before = counters["inductor"].copy()
-        with _quiet(), config.patch(freezing=True):
-            outputs = self.compiled(*inputs)
-        self.fused = fusion(counters["inductor"] - before)
-        self._shapes.add(shapes)
-        return outputs
 
 
 def _flow(*, trains: bool, is_dynamic: bool) -> Flow:
@@ -187,6 +161,7 @@ def _convert(module: nn.Module) -> nn.Module:
     assert isinstance(module, Exported)
     with _quiet(), explained("PT2E cannot convert the model", _REMEDY):
         graph_module = _torchao("quantize_pt2e").convert_pt2e(module.graph_module)
+    write_products(graph_module)
     forget_unread(graph_module)
     return Exported(graph_module).eval()
 

@@ -7,7 +7,9 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
+from lowbit.deploy.artifact import compiled
 from lowbit.quantization.coverage import coverage
 from lowbit.quantization.flow import QuantizationError, calibrate, deployed, quantized
 from lowbit.quantization.stage import Stage
@@ -109,13 +111,12 @@ def test_inductor_makes_integer_kernels_of_every_layer():
     torch.manual_seed(0)
     module = Tiny().eval()
     found = quantized(pt2e.static(), copy.deepcopy(module), batches(), trains=False)
-    compiled = pt2e.Compiled(found).eval()
-    pictures = batches(1)[0]
-    outputs = compiled(pictures)
-    assert compiled.fused == pt2e.Fusion(convolutions=2, linears=1, additions=1)
+    run, pictures, before = compiled(found), batches(1)[0], counters["inductor"].copy()
+    outputs = run(pictures)
+    assert pt2e.fusion(counters["inductor"] - before) == pt2e.Fusion(convolutions=2, linears=1, additions=1)
     assert departure(outputs, found(pictures)) < 0.02
-    assert torch.equal(compiled(pictures), outputs)
-    assert coverage(module, compiled).quantized == 3
+    assert torch.equal(run(pictures), outputs)
+    assert coverage(module, found).quantized == 3
 
 
 def test_a_relu_that_is_no_module_belongs_to_its_layer_and_a_max_pool_stays_in_float():
