@@ -77,12 +77,12 @@ def _pointwise(graph_module: fx.GraphModule) -> Iterator[tuple[Any, fx.Node]]:
     reads: Counter[str] = Counter()
     for node in nodes:
         if node.op == "get_attr":
-            reads[node.target] += len(node.users)
+            reads[str(node.target)] += len(node.users)
     for node in nodes:
         if node.target is not _aten.conv2d.default or str(node.args[0].target) != _PER_TENSOR:
             continue
         codes = _codes(node.args[1])
-        if codes is None or reads[codes.target] > 1 or len(node.args[1].users) > 1:
+        if codes is None or reads[str(codes.target)] > 1 or len(node.args[1].users) > 1:
             continue
         _, stride, padding, _, groups = tuple(node.args[2:]) + _DEFAULTS[len(node.args) - 2 :]
         stays = (list(stride), list(padding), groups) == ([1, 1], [0, 0], 1)
