@@ -15,6 +15,8 @@ namespace {
 
 // The longest block of square_map.py.
 constexpr int64_t LONGEST = 256;
+// Neighbours that a processor takes at once, at most.
+constexpr int64_t VECTOR = 16;
 constexpr float SMALLEST_SCALE = 1e-30f;
 constexpr float TOP_SQUARED = 127.0f * 127.0f;
 
@@ -81,36 +83,58 @@ void buffered(const Part &part, const Step &step, int64_t first, int64_t last) {
   }
 }
 
+// Moves a parameter along momentum that was decoded and becomes the new one. Returns the bits of its magnitude: as
+// whole numbers they have the same order, and what is not a number comes out on top.
+template <Kind kind>
+inline int32_t moved_one(const Stretch &of, const Step &step, float *__restrict__ parameter, float *__restrict__ moved,
+                         int64_t i) {
+  const float next = moved[i] + (direction<kind>(of, i) + step.weight_decay * parameter[i]);
+  moved[i] = next;
+  parameter[i] -= step.lr * next;
+  int32_t magnitude;
+  std::memcpy(&magnitude, &next, sizeof magnitude);
+  return magnitude & INT32_MAX;
+}
+
+// Moves n neighbours and returns the largest. Those that do not fill a vector are a vector under a mask: one by one
+// they take as long as a quarter of a block.
+template <Kind kind>
+inline int32_t moved_on(const Stretch &of, const Step &step, float *__restrict__ parameter, float *__restrict__ moved,
+                        int64_t n) {
+  const int64_t full = n / VECTOR * VECTOR;
+  int32_t top = 0;
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < full; ++i) top = std::max(top, moved_one<kind>(of, step, parameter, moved, i));
+  if (full == n) return top;
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < VECTOR; ++i)
+    if (i < n - full) top = std::max(top, moved_one<kind>(of, step, parameter, moved, full + i));
+  return top;
+}
+
 template <Kind kind>
 void coded(const Part &part, const Step &step, int64_t first, int64_t last) {
   const int64_t size = part.rows * part.columns;
-  // Bytes are coded in whole vectors, many to each, from and to copies that are as long as that takes.
+  // Bytes are coded in whole vectors, many to each, to a copy that is as long as that takes.
   const int64_t whole = (part.block + 63) / 64 * 64;
   alignas(64) int8_t codes[LONGEST] = {};
   alignas(64) float moved[LONGEST] = {};
   for (int64_t block = first; block < last; ++block) {
     const int64_t start = block * part.block, stop = std::min(start + part.block, size);
     const float factor = part.scales[block] * step.momentum / TOP_SQUARED;
-    std::memcpy(codes, part.codes + start, stop - start);
+    // Read where they are, as what is behind a block is the next one, which nothing is made of here. The last has none.
+    const int8_t *known = part.codes + start;
+    if (start + whole > size) known = static_cast<int8_t *>(std::memcpy(codes, known, stop - start));
 #pragma omp simd
     for (int64_t i = 0; i < whole; ++i) {
-      const float code = codes[i];
+      const float code = known[i];
       moved[i] = code * std::fabs(code) * factor;
     }
-    // Magnitudes compared as whole numbers: they have the same order, and what is not a number comes out on top.
     int32_t top = 0;
     for (int64_t at = start; at < stop;) {
       const int64_t end = until<kind>(part, at, stop);
       const Stretch of = stretch<kind>(part, step, at);
-      float *__restrict__ parameter = part.parameter + at, *__restrict__ own = moved + (at - start);
-#pragma omp simd reduction(max : top)
-      for (int64_t i = 0; i < end - at; ++i) {
-        own[i] += direction<kind>(of, i) + step.weight_decay * parameter[i];
-        parameter[i] -= step.lr * own[i];
-        int32_t magnitude;
-        std::memcpy(&magnitude, &own[i], sizeof magnitude);
-        top = std::max(top, magnitude & INT32_MAX);
-      }
+      top = std::max(top, moved_on<kind>(of, step, part.parameter + at, moved + (at - start), end - at));
       at = end;
     }
     float largest;
