@@ -39,8 +39,8 @@ def find_layers(model: nn.Module, exclude: Iterable[nn.Module | str]) -> dict[st
     """Returns the layers of a model by name: modules whose class is exactly Linear or Conv2d, as published.
 
     A subclass such as the output projection of MultiheadAttention is left out, because it need not call what it
-    inherits; so is what `exclude` names or contains. Raises ValueError for an unknown name in `exclude` and for a
-    weight that two modules share.
+    inherits; so are layers of no inputs or no outputs, and what `exclude` names or contains. Raises ValueError for an
+    unknown name in `exclude` and for a weight that two modules share.
     """
     names = {module: name for name, module in model.named_modules()}
     excluded: set[nn.Module] = set()
@@ -62,6 +62,6 @@ def find_layers(model: nn.Module, exclude: Iterable[nn.Module | str]) -> dict[st
                     f"modules {owner!r} and {name!r} share a parameter: Eva cannot tell whose inputs its gradient "
                     f"belongs to; give exclude=[{owner!r}, {name!r}]"
                 )
-        if layer and isinstance(module, LAYERS):
+        if layer and isinstance(module, LAYERS) and module.weight.numel():
             layers[name] = Layer(name, module)
     return layers

@@ -16,6 +16,13 @@ class MixedStateOptimizer(torch.optim.Optimizer):
 
     STATE_KEYS: ClassVar[frozenset[str]] = frozenset()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Raises TypeError: torch would copy the state alone, without what ties it to a model and chooses kernels."""
+        raise TypeError(
+            f"{type(self).__name__} is tied to its model, and cannot be copied or pickled: copy the model, make a new "
+            "optimizer for it, and load this one's state_dict()"
+        )
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state, also one saved on another device or with parameters of another floating dtype.
 

@@ -1,11 +1,13 @@
 """The C++ beside this file, compiled where it is first needed, kept in the user's cache, and loaded.
 
 The code is plain C++ without torch's headers, so that it compiles in half a second and takes addresses. It is compiled
-for this processor; another one, another compiler or other code gets a library of its own.
+for this processor; another one, another compiler or other code gets a library of its own. A file's name says what it
+is of, by whom, and what is in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -41,16 +43,15 @@ class CannotCompile(RuntimeError):
     """There is no compiler, or it refuses the code; the message says which and why."""
 
 
-def compiler() -> list[str] | None:
-    """Returns the call of a C++ compiler: what the environment variable CXX says, or the first there is."""
+def compilers() -> list[list[str]]:
+    """Returns the calls of C++ compilers to be tried: what the environment variable CXX says, or all there are."""
     said = shlex.split(os.environ.get("CXX", ""))
-    if said:
-        found = shutil.which(said[0])
-        if found is None:
-            raise CannotCompile(f"CXX={os.environ['CXX']!r} names no program; unset it, or name a C++ compiler")
-        return [found, *said[1:]]
-    found = next(filter(None, map(shutil.which, COMPILERS)), None)
-    return None if found is None else [found]
+    if not said:
+        return [[found] for found in map(shutil.which, COMPILERS) if found is not None]
+    found = shutil.which(said[0])
+    if found is None:
+        raise CannotCompile(f"CXX={os.environ['CXX']!r} names no program; unset it, or name a C++ compiler")
+    return [[found, *said[1:]]]
 
 
 def call(name: str, *arguments: float | None) -> None:
@@ -84,33 +85,37 @@ def load() -> dict[str, Any]:
 
 
 def _library() -> ctypes.CDLL:
-    program = compiler()
-    if program is None:
-        raise CannotCompile(f"there is no C++ compiler: none of {', '.join(COMPILERS)} is on PATH, and CXX names none")
-    command = [*program, *FLAGS]
-    name = f"{_key(command)}.so"
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepbench"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _loaded(folder / name) or _compiled(command, folder / name)
-    except CannotCompile:
-        raise
-    except (OSError, RuntimeError):
-        # Without a home to write to, each process compiles its own.
-        with tempfile.TemporaryDirectory(prefix="stepbench-") as own:
-            return _compiled(command, Path(own) / name)
+    programs, folder, code = compilers(), _folder(), _code()
+    refusals = []
+    for program in programs:
+        try:
+            name = f"{code}-{_digest(' '.join(program).encode(), _output([*program, '--version']))}"
+            return _kept(folder, name) or _compiled([*program, *FLAGS], folder, name)
+        except CannotCompile as error:
+            refusals.append(str(error))
+    # Whoever made it, code for this processor is as good; only where there is a compiler it is that one's.
+    found = None if programs else _kept(folder, code)
+    if found is None:
+        absent = f"there is no C++ compiler: none of {', '.join(COMPILERS)} is on PATH, and CXX names none"
+        raise CannotCompile("; ".join(refusals) or absent)
+    return found
 
 
-def _key(command: list[str]) -> str:
-    """Returns what tells libraries apart: code, command, compiler and processor."""
-    parts = [source.read_bytes() for source in SOURCES]
-    parts += [
-        " ".join(command).encode(),
-        _output([*command[: -len(FLAGS)], "--version"]),
-        platform.machine().encode(),
-        _features(),
-    ]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
+def _folder() -> Path | None:
+    """Returns where libraries are kept; None for who has no home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepbench"
+    return None
+
+
+def _code() -> str:
+    """Returns what tells libraries of different code apart, and such for different processors."""
+    sources = [source.read_bytes() for source in SOURCES]
+    return _digest(*sources, " ".join(FLAGS).encode(), platform.machine().encode(), _features())
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _features() -> bytes:
@@ -122,24 +127,38 @@ def _features() -> bytes:
     return b"".join(sorted({line for line in lines if line.startswith((b"model name", b"flags", b"Features"))}))
 
 
-def _loaded(path: Path) -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError:
-        return None
+def _kept(folder: Path | None, name: str) -> ctypes.CDLL | None:
+    """Loads a library of a name whose content is what its own name says: a damaged one would end the process."""
+    for path in sorted(folder.glob(f"{name}-*.so")) if folder is not None else ():
+        with contextlib.suppress(OSError):
+            if path.stem.endswith(f"-{_digest(path.read_bytes())}"):
+                return ctypes.CDLL(str(path))
+    return None
 
 
-def _compiled(command: list[str], path: Path) -> ctypes.CDLL:
-    """Compiles beside a path and moves the whole file there, as others may do the same at this moment."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
+def _compiled(command: list[str], folder: Path | None, name: str) -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory(prefix="stepbench-") as own:
+        made = Path(own) / "library.so"
         # Named, as a compiler of C leaves it out.
         _output([*command, "-o", str(made), *map(str, SOURCES), "-lstdc++", "-lm"])
-        made.replace(path)
-    found = _loaded(path)
-    if found is None:
-        raise CannotCompile(f"{command[0]} made {path}, which cannot be loaded")
-    return found
+        try:
+            return ctypes.CDLL(str(_stored(made, folder, name) or made))
+        except OSError as error:
+            raise CannotCompile(f"what {command[0]} made cannot be loaded: {error}") from None
+
+
+def _stored(made: Path, folder: Path | None, name: str) -> Path | None:
+    """Moves a whole file to where libraries are kept, as others may do the same at this moment; None if it may not."""
+    if folder is None:
+        return None
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            path = folder / f"{name}-{_digest(made.read_bytes())}.so"
+            shutil.copy(made, Path(own) / path.name)
+            (Path(own) / path.name).replace(path)
+            return path
+    return None
 
 
 def _output(command: list[str]) -> bytes:

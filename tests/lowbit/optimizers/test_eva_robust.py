@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import pickle
 import weakref
 
 import pytest
@@ -14,6 +15,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from lowbit.optimizers.eva import Eva
+from lowbit.optimizers.eva_8bit import Eva8bit
+from lowbit.optimizers.eva_f import EvaF
+from lowbit.optimizers.sgd_8bit import SGD8bit
 from tests.lowbit.optimizers.training import data, forms, net, step, values
 
 
@@ -249,3 +253,23 @@ def test_layers_without_statistics_or_gradients_are_passed_over():
 def test_excluding_a_module_excludes_what_it_contains():
     model = nn.Sequential(net(), nn.Linear(3, 3).double())
     assert set(Eva(model, 1e-2, exclude=["0"]).layers) == {"1"}
+
+
+@pytest.mark.parametrize("make", [Eva, EvaF, lambda model, lr: SGD8bit(model.parameters(), lr)])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_would_be_half_an_optimizer_and_is_refused(make, copied):
+    optimizer = make(nn.Linear(3, 2), lr=0.1)
+    with pytest.raises(TypeError, match=r"cannot be copied or pickled: copy the model, make a new optimizer"):
+        copied(optimizer)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+@pytest.mark.parametrize("make", [Eva, Eva8bit, EvaF])
+def test_layers_without_elements_are_passed_by(make):
+    model = nn.Sequential(nn.Linear(4, 0), nn.Linear(0, 3))
+    optimizer = make(model, lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.randn(2, 4)).sum().backward()
+        optimizer.step()
+    assert torch.isfinite(model[1].bias).all()

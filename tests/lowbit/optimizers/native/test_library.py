@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -25,6 +26,12 @@ def fresh(monkeypatch, tmp_path):
         cached.cache_clear()
 
 
+def program(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def test_what_is_compiled_is_kept(fresh, monkeypatch):
     library.load()
     (made,) = fresh.iterdir()
@@ -34,13 +41,33 @@ def test_what_is_compiled_is_kept(fresh, monkeypatch):
     assert list(fresh.iterdir()) == [made]
 
 
-def test_a_file_that_is_no_library_is_made_anew(fresh):
-    # By another process: this one would take what it has loaded under the name before.
+@pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: content[:-64] + b"?" * 64])
+def test_a_damaged_library_is_made_anew(fresh, damage):
+    # By another process: it would be this one's own that is damaged.
     subprocess.run([sys.executable, "-c", "from lowbit.optimizers.native import library; library.load()"], check=True)
     (made,) = fresh.iterdir()
-    made.write_bytes(b"cut off")
+    content = made.read_bytes()
+    made.write_bytes(damage(content))
     library.load()
-    assert made.stat().st_size > 1000
+    assert made.read_bytes() == content
+
+
+def test_what_was_compiled_serves_where_there_is_no_compiler_any_more(fresh, monkeypatch, tmp_path):
+    library.load()
+    library.load.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert set(library.load()) == set(library.SIGNATURES)
+
+
+def test_a_compiler_that_refuses_leaves_it_to_the_next(fresh, monkeypatch, tmp_path):
+    real = shutil.which("g++")
+    program(tmp_path / "g++", "echo 'error: broken' >&2\nexit 1")
+    program(tmp_path / "c++", f'exec {real} "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(library, "COMPILERS", ("g++", "c++"))
+    monkeypatch.delenv("CXX", raising=False)
+    assert set(library.load()) == set(library.SIGNATURES)
 
 
 def test_without_a_place_to_keep_it_each_process_compiles(fresh, monkeypatch, tmp_path):
@@ -64,9 +91,7 @@ def test_without_a_compiler_torchs_operations_serve_and_the_row_says_so(fresh, m
 
 
 def test_a_compiler_that_refuses_is_quoted(fresh, monkeypatch, tmp_path):
-    refuses = tmp_path / "refuses"
-    refuses.write_text("#!/bin/sh\necho 'error: no such option' >&2\nexit 1\n")
-    refuses.chmod(0o755)
+    refuses = program(tmp_path / "refuses", "echo 'error: no such option' >&2\nexit 1")
     monkeypatch.setenv("CXX", str(refuses))
     with pytest.raises(library.CannotCompile, match="refuses failed: error: no such option"):
         library.load()
