@@ -17,10 +17,10 @@ class MixedStateOptimizer(torch.optim.Optimizer):
     STATE_KEYS: ClassVar[frozenset[str]] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Raises TypeError: torch would copy the state alone, without what ties it to a model and chooses kernels."""
+        """Raises TypeError: torch would copy the state alone, not what ties it to parameters or chooses kernels."""
         raise TypeError(
-            f"{type(self).__name__} is tied to its model, and cannot be copied or pickled: copy the model, make a new "
-            "optimizer for it, and load this one's state_dict()"
+            f"{type(self).__name__} is tied to its parameters, and cannot be copied or pickled: copy the model, make a "
+            "new optimizer for it, and load this one's state_dict()"
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -19,6 +19,26 @@ _PER_TENSOR = "quantized_decomposed.dequantize_per_tensor.default"
 _PER_CHANNEL = "quantized_decomposed.dequantize_per_channel.default"
 # What a dot product of VNNI takes at once. Of other depths inductor makes a loop of single values.
 _DEPTH = 4
+_PICTURES = 4
+# What may be computed by inductor's kernels for products, and what depends on how values lie in memory.
+_PRODUCTS = frozenset(
+    getattr(_aten, name)
+    for name in (
+        "linear",
+        "matmul",
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "einsum",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "mv",
+        "addmv",
+    )
+)
+_LAYOUTS = frozenset({_aten.as_strided.default, _aten.view.dtype})
 # Of a convolution's bias, stride, padding, dilation and groups.
 _DEFAULTS: tuple[Any, ...] = (None, [1, 1], [0, 0], [1, 1], 1)
 _OF_ITS_OWN: dict[str, object] = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "CPP"}
@@ -27,10 +47,11 @@ _OF_ITS_OWN: dict[str, object] = {"max_autotune_gemm": True, "max_autotune_gemm_
 def write_products(graph_module: fx.GraphModule) -> None:
     """Makes a product of matrices of each convolution that is one, in place: 1x1, in steps of 1, of integers.
 
-    Its channels have to lie side by side, so inputs of four dimensions are laid out that way first.
+    Its channels have to lie side by side, so inputs of four dimensions are laid out that way first. A graph that looks
+    at how values lie in memory is left as it is; a view becomes a reshape, which asks only what they are.
     """
     graph = graph_module.graph
-    found = list(_pointwise(graph_module))
+    found = [] if any(node.target in _LAYOUTS for node in graph.nodes) else list(_pointwise(graph_module))
     for node, weight in found:
         inputs, scaled, *bias = node.args[:3]
         matrix = _weight(graph_module, weight)
@@ -47,6 +68,8 @@ def write_products(graph_module: fx.GraphModule) -> None:
         graph.erase_node(node)
     if found:
         _side_by_side(graph)
+        for node in graph.nodes:
+            node.target = _aten.reshape.default if node.target is _aten.view.default else node.target
         graph.eliminate_dead_code()
         graph_module.recompile()
 
@@ -55,20 +78,33 @@ def inductor_options(module: nn.Module) -> dict[str, object]:
     """Returns what to compile a converted model with, beside `freezing`: settings of `torch._inductor.config`.
 
     Products of matrices get kernels of inductor's own, without timing others, where the processor multiplies bytes
-    (VNNI or AMX) and each of them has a depth that it can take; else none, and they are calls of oneDNN's.
+    (VNNI or AMX) and all of a graph are such as these kernels take: with ranges that were calibrated, and a depth of
+    whole steps. For others inductor would have no kernel at all, or a wrong one: with ranges that are measured as
+    values come, what it makes writes over memory that is not its own (torch 2.13).
     """
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     if not (capabilities.get("avx512_vnni") or capabilities.get("amx_int8")):
         return {}
-    fit = [fits for child in module.modules() if isinstance(child, fx.GraphModule) for fits in _fit(child)]
-    return dict(_OF_ITS_OWN) if fit and all(fit) else {}
+    graphs = [child for child in module.modules() if isinstance(child, fx.GraphModule)]
+    takes = [_takes(graph, node) for graph in graphs for node in graph.graph.nodes if _multiplies(node)]
+    return dict(_OF_ITS_OWN) if takes and all(takes) else {}
 
 
-def _fit(graph_module: fx.GraphModule) -> Iterator[bool]:
-    for node in graph_module.graph.nodes:
-        if node.target is _aten.linear.default:
-            codes = _codes(node.args[1])
-            yield codes is not None and _weight(graph_module, codes).shape[1] % _DEPTH == 0
+def _multiplies(node: fx.Node) -> bool:
+    return getattr(node.target, "overloadpacket", None) in _PRODUCTS
+
+
+def _takes(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Says whether a product is one of integers, and if it is no convolution, of a depth that kernels take."""
+    if node.target not in (_aten.linear.default, _aten.conv2d.default) or not _is_calibrated(node):
+        return False
+    codes = _codes(node.args[1])
+    whole = codes is not None and _weight(graph_module, codes).shape[1] % _DEPTH == 0
+    return whole or (codes is not None and node.target is _aten.conv2d.default)
+
+
+def _is_calibrated(node: fx.Node) -> bool:
+    return isinstance(node.args[0], fx.Node) and str(node.args[0].target) == _PER_TENSOR
 
 
 def _pointwise(graph_module: fx.GraphModule) -> Iterator[tuple[Any, fx.Node]]:
@@ -79,7 +115,7 @@ def _pointwise(graph_module: fx.GraphModule) -> Iterator[tuple[Any, fx.Node]]:
         if node.op == "get_attr":
             reads[str(node.target)] += len(node.users)
     for node in nodes:
-        if node.target is not _aten.conv2d.default or str(node.args[0].target) != _PER_TENSOR:
+        if node.target is not _aten.conv2d.default or not _is_calibrated(node) or not _pictures(node):
             continue
         codes = _codes(node.args[1])
         if codes is None or reads[str(codes.target)] > 1 or len(node.args[1].users) > 1:
@@ -89,6 +125,12 @@ def _pointwise(graph_module: fx.GraphModule) -> Iterator[tuple[Any, fx.Node]]:
         shape = _weight(graph_module, codes).shape
         if stays and shape[2:] == (1, 1) and shape[1] % _DEPTH == 0:
             yield node, codes
+
+
+def _pictures(node: fx.Node) -> bool:
+    """Says whether a node's value has a batch, channels, height and width."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dim() == _PICTURES
 
 
 def _codes(weight: Any) -> fx.Node | None:
@@ -108,8 +150,7 @@ def _weight(graph_module: fx.GraphModule, codes: fx.Node) -> torch.Tensor:
 
 def _side_by_side(graph: fx.Graph) -> None:
     for node in [node for node in graph.nodes if node.op == "placeholder"]:
-        value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and value.dim() == 4:
+        if _pictures(node):
             with graph.inserting_after(node):
                 laid_out = graph.call_function(_aten.clone.default, (node,), {"memory_format": torch.channels_last})
             laid_out.meta = dict(node.meta)

@@ -93,8 +93,8 @@ def _library() -> ctypes.CDLL:
             return _kept(folder, name) or _compiled([*program, *FLAGS], folder, name)
         except CannotCompile as error:
             refusals.append(str(error))
-    # Whoever made it, code for this processor is as good; only where there is a compiler it is that one's.
-    found = None if programs else _kept(folder, code)
+    # Whoever made it, code for this processor is as good; only where a compiler works it is that one's.
+    found = _kept(folder, code)
     if found is None:
         absent = f"there is no C++ compiler: none of {', '.join(COMPILERS)} is on PATH, and CXX names none"
         raise CannotCompile("; ".join(refusals) or absent)
@@ -129,7 +129,10 @@ def _features() -> bytes:
 
 def _kept(folder: Path | None, name: str) -> ctypes.CDLL | None:
     """Loads a library of a name whose content is what its own name says: a damaged one would end the process."""
-    for path in sorted(folder.glob(f"{name}-*.so")) if folder is not None else ():
+    paths = list[Path]()
+    with contextlib.suppress(OSError):
+        paths = sorted(folder.glob(f"{name}-*.so")) if folder is not None else []
+    for path in paths:
         with contextlib.suppress(OSError):
             if path.stem.endswith(f"-{_digest(path.read_bytes())}"):
                 return ctypes.CDLL(str(path))

@@ -95,6 +95,46 @@ def test_a_weight_that_another_convolution_reads_is_still_there_for_it(monkeypat
     assert departure(after(batches(1)[0]), before(batches(1)[0])) < 0.01
 
 
+class Viewed(Bottleneck):
+    def forward(self, pictures):
+        values, count = torch.relu(self.wider(torch.relu(self.stem(pictures)))), pictures.shape[0]
+        return values.contiguous().view(count, -1)[:, :24] + values.view(count, 24, -1).sum(2)
+
+
+class Strided(Bottleneck):
+    def forward(self, pictures):
+        values = torch.relu(self.wider(torch.relu(self.stem(pictures))))
+        return values.as_strided((4, 10), (9000, 2))
+
+
+class Unbatched(Bottleneck):
+    def forward(self, pictures):
+        return self.wider(torch.relu(self.stem(pictures)).sum(0)).sum((1, 2))
+
+
+@pytest.mark.parametrize(("model", "products"), [(Viewed, 1), (Strided, 0), (Unbatched, 0)])
+def test_what_asks_how_values_lie_in_memory_gets_an_answer(model, products, monkeypatch):
+    module = model().eval()
+    before, after = (converted(module, monkeypatch, rewritten=rewritten) for rewritten in (False, True))
+    assert calls(after)[_LINEAR] == products
+    assert departure(after(batches(1)[0]), before(batches(1)[0])) < 0.01
+
+
+class Headed(Bottleneck):
+    def forward(self, pictures):
+        values = super().forward(pictures)
+        return values @ values.T
+
+
+def test_other_products_than_of_calibrated_integers_have_kernels_of_torchs(monkeypatch):
+    pictures = batches(1)[0]
+    for make, model in ((pt2e.dynamic, Bottleneck), (pt2e.static, Headed)):
+        module = model().eval()
+        found = quantized(make(), copy.deepcopy(module), batches(), trains=False)
+        assert found.inductor_options == {}
+        assert departure(compiled(found)(pictures), found(pictures)) < 0.02
+
+
 @pytest.mark.parametrize(
     ("capabilities", "depth", "expected"),
     [

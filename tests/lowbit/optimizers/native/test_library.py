@@ -61,8 +61,9 @@ def test_what_was_compiled_serves_where_there_is_no_compiler_any_more(fresh, mon
 
 
 def test_a_compiler_that_refuses_leaves_it_to_the_next(fresh, monkeypatch, tmp_path):
-    real = shutil.which("g++")
-    program(tmp_path / "g++", "echo 'error: broken' >&2\nexit 1")
+    real = next(filter(None, map(shutil.which, library.COMPILERS)))
+    # It has a version, and no headers.
+    program(tmp_path / "g++", "test $# = 1 && exec echo 1.0\necho 'error: broken' >&2\nexit 1")
     program(tmp_path / "c++", f'exec {real} "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(library, "COMPILERS", ("g++", "c++"))
@@ -70,9 +71,10 @@ def test_a_compiler_that_refuses_leaves_it_to_the_next(fresh, monkeypatch, tmp_p
     assert set(library.load()) == set(library.SIGNATURES)
 
 
-def test_without_a_place_to_keep_it_each_process_compiles(fresh, monkeypatch, tmp_path):
+@pytest.mark.parametrize("place", ["file", "name" * 100])
+def test_without_a_place_to_keep_it_each_process_compiles(fresh, monkeypatch, tmp_path, place):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
     assert set(library.load()) == set(library.SIGNATURES)
     assert not fresh.exists()
 
