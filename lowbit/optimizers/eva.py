@@ -182,6 +182,19 @@ class Eva(MayCompile, MixedStateOptimizer):
         new = [pair[0] for pair in pairs.values()] + (g if unscale is None else list(torch._foreach_mul(g, unscale)))
         weights = [self.layers[name].weight for name in pairs]
         known = [name in self._known for name in pairs]
+        found = self._averages(weights, new, known, healthy)
+        self._known.update(pairs)
+        count = len(weights)
+        return dict(zip(pairs, zip(found[:count], found[count:], strict=True), strict=True))
+
+    def _averages(
+        self,
+        weights: list[torch.Tensor],
+        new: list[torch.Tensor],
+        known: list[bool],
+        healthy: torch.Tensor | None,
+    ) -> list[torch.Tensor]:
+        """Returns the running averages of layers, which it keeps; some layers may have none yet."""
         averages = new
         if any(known):
             # A first value stays as it is: it is averaged with itself.
@@ -193,9 +206,7 @@ class Eva(MayCompile, MixedStateOptimizer):
             flat = eva_update.average(torch.cat(old), torch.cat(new), self.stat_decay)
             averages = list(torch.split(flat, [vector.numel() for vector in new]))
         self._store_statistics(weights, averages, healthy)
-        self._known.update(pairs)
-        count = len(weights)
-        return dict(zip(pairs, zip(averages[:count], averages[count:], strict=True), strict=True))
+        return averages
 
     def _directions(
         self,
@@ -241,17 +252,21 @@ class Eva(MayCompile, MixedStateOptimizer):
         rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
         return [rates[id(layer.weight)] for layer in layers]
 
+    def _statistics(self, weights: Sequence[torch.Tensor]) -> list[tuple[dict[str, torch.Tensor], str]]:
+        """Returns where statistics are kept: the state of each weight with a, then with g."""
+        # A tensor's own hash goes through Python, so each is looked up once.
+        states = [self.state[weight] for weight in weights]
+        return [(state, part) for part in ("a", "g") for state in states]
+
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Returns all a and then all g, in full precision."""
-        return [self.state[weight][part] for part in ("a", "g") for weight in weights]
+        return [state[part] for state, part in self._statistics(weights)]
 
     def _store_statistics(
         self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None
     ) -> None:
         """Keeps all a and then all g; where `healthy` is false, what was kept before stays, or zeros."""
-        keys = [(weight, part) for part in ("a", "g") for weight in weights]
-        for (weight, part), vector in zip(keys, averages, strict=True):
-            state = self.state[weight]
+        for (state, part), vector in zip(self._statistics(weights), averages, strict=True):
             state[part] = vector if healthy is None else torch.where(healthy, vector, state.get(part, 0.0))
 
 

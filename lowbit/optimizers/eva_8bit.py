@@ -19,6 +19,7 @@ from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.hyperparameters import Rates
 from lowbit.optimizers.kronecker import vector_dtype
+from lowbit.optimizers.native import averages
 from lowbit.optimizers.native import blockwise as native_blockwise
 from lowbit.optimizers.native import descent as native
 
@@ -67,12 +68,37 @@ class Eva8bit(Eva):
     def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         if not self.quantize_statistics:
             return super()._load_statistics(weights)
-        states = [(self.state[weight], part) for part in ("a", "g") for weight in weights]
+        found = self._statistics(weights)
         vectors = self._coder.decode(
-            [state[f"{part}_codes"] for state, part in states], [state[f"{part}_scales"] for state, part in states]
+            [state[f"{part}_codes"] for state, part in found], [state[f"{part}_scales"] for state, part in found]
         )
         dtype = vector_dtype(weights[0].dtype)
         return vectors if dtype == torch.float32 else [vector.to(dtype) for vector in vectors]
+
+    def _averages(
+        self,
+        weights: list[torch.Tensor],
+        new: list[torch.Tensor],
+        known: list[bool],
+        healthy: torch.Tensor | None,
+    ) -> list[torch.Tensor]:
+        if self.compiled and self.quantize_statistics and healthy is None and all(known):
+            found = self._statistics(weights)
+            scales = [state[f"{part}_scales"] for state, part in found]
+            if averages.fits(new, scales):
+                codes = [state[f"{part}_codes"] for state, part in found]
+                return self._average(weights, new, codes, scales)
+        return super()._averages(weights, new, known, healthy)
+
+    def _average(
+        self,
+        weights: list[torch.Tensor],  # noqa: ARG002 - the form that encodes elsewhere asks for them
+        new: list[torch.Tensor],
+        codes: list[torch.Tensor],
+        scales: list[torch.Tensor],
+    ) -> list[torch.Tensor]:
+        """Returns the running averages of what is kept in codes, and keeps them, in C++."""
+        return averages.average(codes, scales, new, self.stat_decay, keeps=True)
 
     def _store_statistics(
         self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None
@@ -89,9 +115,8 @@ class Eva8bit(Eva):
         scales: Sequence[torch.Tensor],
         healthy: torch.Tensor | None,
     ) -> None:
-        keys = [(weight, part) for part in ("a", "g") for weight in weights]
-        for (weight, part), code, scale in zip(keys, codes, scales, strict=True):
-            _keep(self.state[weight], part, code, scale, healthy)
+        for (state, part), code, scale in zip(self._statistics(weights), codes, scales, strict=True):
+            _keep(state, part, code, scale, healthy)
 
     def _descend(
         self,

@@ -12,6 +12,7 @@ from torch import nn
 
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.host_transfer import Transfer, transfer_for
+from lowbit.optimizers.native import averages
 
 Encoded = tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor | None]
 
@@ -67,6 +68,27 @@ class Eva8bitCPU(Eva8bit):
             return vectors
         flat = self._transfer.to_device(torch.cat(vectors))
         return list(torch.split(flat, [len(vector) for vector in vectors]))
+
+    def _averages(
+        self,
+        weights: list[torch.Tensor],
+        new: list[torch.Tensor],
+        known: list[bool],
+        healthy: torch.Tensor | None,
+    ) -> list[torch.Tensor]:
+        self._settle()
+        return super()._averages(weights, new, known, healthy)
+
+    def _average(
+        self,
+        weights: list[torch.Tensor],
+        new: list[torch.Tensor],
+        codes: list[torch.Tensor],
+        scales: list[torch.Tensor],
+    ) -> list[torch.Tensor]:
+        found = averages.average(codes, scales, new, self.stat_decay, keeps=False)
+        self._store_statistics(weights, found, None)
+        return found
 
     def _store_statistics(
         self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None

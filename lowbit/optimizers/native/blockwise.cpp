@@ -33,31 +33,52 @@ int32_t half(float value) {
   return ((size < 0x1p-14f ? subnormal : normal) & 0x7fff) + (bits(value) < 0 ? 0 : 1 << 15);
 }
 
+void encode(const Vector &vector, int64_t block, const uint8_t *table) {
+  for (int64_t start = 0, number = 0; start < vector.size; start += block, ++number) {
+    const float *values = vector.values + start;
+    uint8_t *codes = vector.codes + start;
+    const int64_t length = std::min(block, vector.size - start);
+    // Magnitudes compared as whole numbers: they have the same order, and what is not a number comes out on top.
+    int32_t top = 0;
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < length; ++i) top = std::max(top, bits(values[i]) & INT32_MAX);
+    float largest;
+    std::memcpy(&largest, &top, sizeof largest);
+    // Written so that what is not a number stays.
+    const float scale = largest < FLT_MIN ? FLT_MIN : largest, inverse = 1 / scale;
+    vector.scales[number] = scale;
+    for (int64_t i = 0; i < length; ++i) codes[i] = table[half(values[i] * inverse)];
+  }
+}
+
+void decode(const Vector &vector, int64_t block, const float *table) {
+  for (int64_t i = 0; i < vector.size; ++i) vector.values[i] = table[vector.codes[i]] * vector.scales[i / block];
+}
+
 }  // namespace
 
 // `table` has a code for each half-precision number.
 extern "C" void stepbench_encode(const Vector *vectors, int64_t count, int64_t block, const uint8_t *table) {
-  for (int64_t at = 0; at < count; ++at)
-    for (int64_t start = 0, number = 0; start < vectors[at].size; start += block, ++number) {
-      const float *values = vectors[at].values + start;
-      uint8_t *codes = vectors[at].codes + start;
-      const int64_t length = std::min(block, vectors[at].size - start);
-      // Magnitudes compared as whole numbers: they have the same order, and what is not a number comes out on top.
-      int32_t top = 0;
-#pragma omp simd reduction(max : top)
-      for (int64_t i = 0; i < length; ++i) top = std::max(top, bits(values[i]) & INT32_MAX);
-      float largest;
-      std::memcpy(&largest, &top, sizeof largest);
-      // Written so that what is not a number stays.
-      const float scale = largest < FLT_MIN ? FLT_MIN : largest, inverse = 1 / scale;
-      vectors[at].scales[number] = scale;
-      for (int64_t i = 0; i < length; ++i) codes[i] = table[half(values[i] * inverse)];
-    }
+  for (int64_t at = 0; at < count; ++at) encode(vectors[at], block, table);
 }
 
 // `table` has the value of each code.
 extern "C" void stepbench_decode(const Vector *vectors, int64_t count, int64_t block, const float *table) {
-  for (int64_t at = 0; at < count; ++at)
-    for (int64_t i = 0; i < vectors[at].size; ++i)
-      vectors[at].values[i] = table[vectors[at].codes[i]] * vectors[at].scales[i / block];
+  for (int64_t at = 0; at < count; ++at) decode(vectors[at], block, table);
+}
+
+// Running averages, (1 - weight) old + weight fresh as torch.lerp rounds it, of vectors in codes. They come to be in
+// `values`, and in codes again where `codes_of` is given.
+extern "C" void stepbench_average(const Vector *vectors, const float *const *fresh, int64_t count, double weight,
+                                  int64_t block, const float *values_of, const uint8_t *codes_of) {
+  const float share = static_cast<float>(weight), factor = share < 0.5f ? share : share - 1;
+  for (int64_t at = 0; at < count; ++at) {
+    const Vector &vector = vectors[at];
+    decode(vector, block, values_of);
+    float *__restrict__ old = vector.values;
+    const float *__restrict__ next = fresh[at];
+#pragma omp simd
+    for (int64_t i = 0; i < vector.size; ++i) old[i] = factor * (next[i] - old[i]) + (share < 0.5f ? old[i] : next[i]);
+    if (codes_of) encode(vector, block, codes_of);
+  }
 }

@@ -35,6 +35,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "precondition": (c_void_p, c_int64, c_void_p, c_double, c_double, c_void_p, c_int32),
     "encode": (c_void_p, c_int64, c_int64, c_void_p),
     "decode": (c_void_p, c_int64, c_int64, c_void_p),
+    "average": (c_void_p, c_void_p, c_int64, c_double, c_int64, c_void_p, c_void_p),
     "vectors": (c_void_p, c_int64, c_void_p),
 }
 
