@@ -125,16 +125,8 @@ def target(session: nox.Session) -> None:
     variants = [f"{model}/{optimizer}" for optimizer in optimizers]
     how = ("--plugin", "tests/studies/small_net.py", "--batch", "32", "--until", "accuracy=0.95")
     # Eva's best rate is the lowest of the usual ones.
-    limits = (
-        "--tuning-seeds",
-        "3",
-        "--seeds",
-        "10",
-        "--limit-steps",
-        "1000",
-        "--rates",
-        "0.0003,0.001,0.003,0.01,0.03,0.1",
-    )
+    rates = ("--rates", "0.0003,0.001,0.003,0.01,0.03,0.1")
+    limits = ("--tuning-seeds", "3", "--seeds", "10", "--limit-steps", "1000", *rates)
     session.run("stepbench", "measure", *variants, *how, *limits, "--markdown", f"results/target/{model}.md", *options)
 
 

@@ -42,6 +42,9 @@ class Eva8bit(Eva):
         {"a", "g", "a_codes", "a_scales", "g_codes", "g_scales"} | momentum_8bit.KEYS
     )
 
+    # Whether new averages are encoded where they are computed.
+    _encodes_at_once: ClassVar[bool] = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -87,18 +90,11 @@ class Eva8bit(Eva):
             scales = [state[f"{part}_scales"] for state, part in found]
             if averages.fits(new, scales):
                 codes = [state[f"{part}_codes"] for state, part in found]
-                return self._average(weights, new, codes, scales)
+                result = averages.average(codes, scales, new, self.stat_decay, keeps=self._encodes_at_once)
+                if not self._encodes_at_once:
+                    self._store_statistics(weights, result, None)
+                return result
         return super()._averages(weights, new, known, healthy)
-
-    def _average(
-        self,
-        weights: list[torch.Tensor],  # noqa: ARG002 - the form that encodes elsewhere asks for them
-        new: list[torch.Tensor],
-        codes: list[torch.Tensor],
-        scales: list[torch.Tensor],
-    ) -> list[torch.Tensor]:
-        """Returns the running averages of what is kept in codes, and keeps them, in C++."""
-        return averages.average(codes, scales, new, self.stat_decay, keeps=True)
 
     def _store_statistics(
         self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None

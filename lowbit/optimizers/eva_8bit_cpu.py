@@ -5,14 +5,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.host_transfer import Transfer, transfer_for
-from lowbit.optimizers.native import averages
 
 Encoded = tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor | None]
 
@@ -27,6 +26,8 @@ class Eva8bitCPU(Eva8bit):
 
     What goes wrong in the thread is raised by the next call that needs its result. `close()` ends the thread.
     """
+
+    _encodes_at_once: ClassVar[bool] = False
 
     def __init__(
         self, model: nn.Module, lr: float, *options: Any, transfer: Transfer | None = None, **named: Any
@@ -61,34 +62,16 @@ class Eva8bitCPU(Eva8bit):
             return value.to("cpu", copy=True)
         return super().place(key, value, parameter)
 
-    def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _statistics(self, weights: Sequence[torch.Tensor]) -> list[tuple[dict[str, torch.Tensor], str]]:
         self._settle()
+        return super()._statistics(weights)
+
+    def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         vectors = super()._load_statistics(weights)
         if not self.quantize_statistics:
             return vectors
         flat = self._transfer.to_device(torch.cat(vectors))
         return list(torch.split(flat, [len(vector) for vector in vectors]))
-
-    def _averages(
-        self,
-        weights: list[torch.Tensor],
-        new: list[torch.Tensor],
-        known: list[bool],
-        healthy: torch.Tensor | None,
-    ) -> list[torch.Tensor]:
-        self._settle()
-        return super()._averages(weights, new, known, healthy)
-
-    def _average(
-        self,
-        weights: list[torch.Tensor],
-        new: list[torch.Tensor],
-        codes: list[torch.Tensor],
-        scales: list[torch.Tensor],
-    ) -> list[torch.Tensor]:
-        found = averages.average(codes, scales, new, self.stat_decay, keeps=False)
-        self._store_statistics(weights, found, None)
-        return found
 
     def _store_statistics(
         self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from lowbit.quantization.pt2e_graph import constant
 from lowbit.quantization.stage import Stage, Staged
 
 LAYERS = (
@@ -129,8 +130,7 @@ def _weight(module: fx.GraphModule, value: Any) -> tuple[Any, bool]:
         value = next(iter(value.all_input_nodes), None)
     if not isinstance(value, fx.Node):
         return value, rounded
-    path, _, name = str(value.target).rpartition(".")
-    return value.target, rounded or getattr(module.get_submodule(path), name).dtype in _INTEGERS
+    return value.target, rounded or constant(module, value).dtype in _INTEGERS
 
 
 def _rounds(quantizer: Any) -> bool:

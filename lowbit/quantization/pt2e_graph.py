@@ -14,6 +14,14 @@ _MODE = {_aten.batch_norm.default: 5, _aten.dropout.default: 2, _aten.dropout_.d
 _RELUS = frozenset({_aten.relu.default, _aten.relu_.default})
 
 
+def constant(graph_module: fx.GraphModule, node: fx.Node) -> torch.Tensor:
+    """Returns the tensor that a node `get_attr` reads."""
+    path, _, name = str(node.target).rpartition(".")
+    found = getattr(graph_module.get_submodule(path), name)
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
 def turn(graph_module: fx.GraphModule, *, trains: bool) -> None:
     """Turns the batch normalization and dropout of an exported graph to training or to evaluation, in place."""
     nodes = [node for node in graph_module.graph.nodes if node.target in _MODE]

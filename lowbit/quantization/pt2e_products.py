@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from lowbit.quantization.pt2e_graph import constant
+
 _aten = torch.ops.aten
 _PER_TENSOR = "quantized_decomposed.dequantize_per_tensor.default"
 _PER_CHANNEL = "quantized_decomposed.dequantize_per_channel.default"
@@ -21,23 +23,10 @@ _PER_CHANNEL = "quantized_decomposed.dequantize_per_channel.default"
 _DEPTH = 4
 _PICTURES = 4
 # What may be computed by inductor's kernels for products, and what depends on how values lie in memory.
-_PRODUCTS = frozenset(
-    getattr(_aten, name)
-    for name in (
-        "linear",
-        "matmul",
-        "mm",
-        "addmm",
-        "bmm",
-        "baddbmm",
-        "einsum",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "mv",
-        "addmv",
-    )
-)
+_PRODUCTS = frozenset({
+    _aten.linear, _aten.matmul, _aten.mm, _aten.addmm, _aten.mv, _aten.addmv, _aten.bmm, _aten.baddbmm, _aten.einsum,
+    _aten.conv1d, _aten.conv2d, _aten.conv3d,
+})  # fmt: skip
 _LAYOUTS = frozenset({_aten.as_strided.default, _aten.view.dtype})
 # Of a convolution's bias, stride, padding, dilation and groups.
 _DEFAULTS: tuple[Any, ...] = (None, [1, 1], [0, 0], [1, 1], 1)
@@ -54,7 +43,7 @@ def write_products(graph_module: fx.GraphModule) -> None:
     found = [] if any(node.target in _LAYOUTS for node in graph.nodes) else list(_pointwise(graph_module))
     for node, weight in found:
         inputs, scaled, *bias = node.args[:3]
-        matrix = _weight(graph_module, weight)
+        matrix = constant(graph_module, weight)
         owner, _, name = str(weight.target).rpartition(".")
         setattr(graph_module.get_submodule(owner), name, matrix.reshape(matrix.shape[:2]))
         with graph.inserting_before(node):
@@ -69,7 +58,8 @@ def write_products(graph_module: fx.GraphModule) -> None:
     if found:
         _side_by_side(graph)
         for node in graph.nodes:
-            node.target = _aten.reshape.default if node.target is _aten.view.default else node.target
+            if node.target is _aten.view.default:
+                node.target = _aten.reshape.default
         graph.eliminate_dead_code()
         graph_module.recompile()
 
@@ -96,11 +86,10 @@ def _multiplies(node: fx.Node) -> bool:
 
 def _takes(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Says whether a product is one of integers, and if it is no convolution, of a depth that kernels take."""
-    if node.target not in (_aten.linear.default, _aten.conv2d.default) or not _is_calibrated(node):
+    codes = _codes(node.args[1]) if _is_calibrated(node) else None
+    if codes is None or node.target not in (_aten.linear.default, _aten.conv2d.default):
         return False
-    codes = _codes(node.args[1])
-    whole = codes is not None and _weight(graph_module, codes).shape[1] % _DEPTH == 0
-    return whole or (codes is not None and node.target is _aten.conv2d.default)
+    return node.target is _aten.conv2d.default or constant(graph_module, codes).shape[1] % _DEPTH == 0
 
 
 def _is_calibrated(node: fx.Node) -> bool:
@@ -122,7 +111,7 @@ def _pointwise(graph_module: fx.GraphModule) -> Iterator[tuple[Any, fx.Node]]:
             continue
         _, stride, padding, _, groups = tuple(node.args[2:]) + _DEFAULTS[len(node.args) - 2 :]
         stays = (list(stride), list(padding), groups) == ([1, 1], [0, 0], 1)
-        shape = _weight(graph_module, codes).shape
+        shape = constant(graph_module, codes).shape
         if stays and shape[2:] == (1, 1) and shape[1] % _DEPTH == 0:
             yield node, codes
 
@@ -139,13 +128,6 @@ def _codes(weight: Any) -> fx.Node | None:
         return None
     codes = weight.args[0]
     return codes if isinstance(codes, fx.Node) and codes.op == "get_attr" else None
-
-
-def _weight(graph_module: fx.GraphModule, codes: fx.Node) -> torch.Tensor:
-    path, _, name = str(codes.target).rpartition(".")
-    found = getattr(graph_module.get_submodule(path), name)
-    assert isinstance(found, torch.Tensor)
-    return found
 
 
 def _side_by_side(graph: fx.Graph) -> None:
