@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -109,6 +109,11 @@ class Capture:
             if name not in self._watched:
                 self._watched.add(name)
                 self._handles.append(layer.weight.register_post_accumulate_grad_hook(_Accumulated(self, name)))  # type: ignore[operator]  # torch types it as a tensor
+
+    @property
+    def factored(self) -> Collection[str]:
+        """The layers whose factors are kept."""
+        return self._factors.keys()
 
     def settle(self, name: str, grad: torch.Tensor | None) -> None:
         """Notes a gradient that autograd has just left."""

@@ -43,7 +43,7 @@ def descend(
     scale: torch.Tensor | None,
     directions: Sequence[Direction | None],
     healthy: torch.Tensor | None = None,
-    compiled: bool = False,
+    compiled: native.Descent | None = None,
 ) -> None:
     """Updates buffers and parameters in place: buffer <- momentum buffer + nu V + decay p, p <- p - lr buffer.
 
@@ -52,8 +52,8 @@ def descend(
     which may be overwritten. With `compiled` what C++ takes is updated there, and its gradients stay as they are.
     """
     parts = [_Part(*of) for of in zip(parameters, grads, buffers, directions, strict=True)]
-    if compiled and native.takes(rates, healthy):
-        parts = _compiled_first(parts, scale, rates)
+    if compiled is not None and native.takes(rates, healthy):
+        parts = _compiled_first(parts, compiled, scale, rates)
     groups: dict[tuple[torch.dtype, torch.device, bool], list[_Part]] = {}
     loose: list[_Part] = []
     for part in parts:
@@ -82,16 +82,18 @@ def descend(
         _unfused(loose, rates, scale, healthy)
 
 
-def _compiled_first(parts: Sequence[_Part], scale: torch.Tensor | None, rates: Rates) -> list[_Part]:
+def _compiled_first(
+    parts: Sequence[_Part], compiled: native.Descent, scale: torch.Tensor | None, rates: Rates
+) -> list[_Part]:
     """Updates what C++ takes of what has a direction, and returns the rest: what has none torch takes all at once."""
     taken, rest = [], []
     for part in parts:
-        p, grad, buffer, direction = part
-        if direction is not None and native.fits(p, grad, direction):
-            taken.append(native.Part(p, grad, direction, buffer))
-        else:
-            rest.append(part)
-    native.descend(taken, scale, rates)
+        fit = part.direction is not None and native.fits(part.parameter, part.grad, part.direction)
+        (taken if fit else rest).append(part)
+    if taken:
+        parameters, grads, buffers, directions = zip(*taken, strict=True)
+        momenta = [(buffer,) for buffer in buffers]
+        compiled(parameters, grads, momenta, native.along(parameters, directions), scale, rates)
     return rest
 
 
@@ -111,7 +113,7 @@ def _fused(
 
 def _correct(grad: torch.Tensor, direction: Direction) -> None:
     """Adds column a^T to a contiguous G in place, to each curvature block on its own where there are several."""
-    column, a, groups, _ = direction
+    column, a, groups = direction
     if column.dtype != grad.dtype:
         column, a = column.to(grad.dtype), None if a is None else a.to(grad.dtype)
     if a is None:

@@ -18,11 +18,12 @@ from lowbit.optimizers.descent import descend, momentum_buffer
 from lowbit.optimizers.direction import Direction, directions_of
 from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.factors import Factors
-from lowbit.optimizers.hyperparameters import Rates, rates_of, require
+from lowbit.optimizers.hyperparameters import rates_of, require
+from lowbit.optimizers.layer_steps import LayerSteps
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
-from lowbit.optimizers.native import precondition as native
 from lowbit.optimizers.native.choice import MayCompile
+from lowbit.optimizers.native.descent import Momentum
 from lowbit.optimizers.ranks import unwrap
 
 
@@ -94,6 +95,7 @@ class Eva(MayCompile, MixedStateOptimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
         modules = {name: layer.module for name, layer in self.layers.items()}
         self.choose(compiled=compiled)
+        self._layer_steps = LayerSteps()
         self.capture = Capture(modules, stat_samples, exchange, compiled=self.compiled)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -127,15 +129,24 @@ class Eva(MayCompile, MixedStateOptimizer):
         factors = self._factors() if healthy is None and unscale is None else {}
         fresh = self._renew_statistics(healthy, unscale_vectors)
         # By identity: a tensor's own hash goes through Python.
-        grads = {id(p): p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
+        grads = {
+            id(p): grad for group in self.param_groups for p in group["params"] if (grad := p.grad) is not None
+        }
         if unscale is not None and grads:
             grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
-        scale, directions = self._directions(grads, fresh, factors)
-        for group in self.param_groups:
-            found = [p for p in group["params"] if id(p) in grads]
+        layers, a, g = self._preconditioned(grads, fresh)
+        done: frozenset[int] = frozenset()
+        if layers and self.compiled and healthy is None:
+            done = self._layer_steps(
+                layers, grads, a, g, factors=factors, momentum=self._momentum, param_groups=self.param_groups,
+                damping=self.damping, kl_clip=self.kl_clip,
+            )  # fmt: skip
+        scale, directions = self._directions(layers, grads, a, g) if layers and not done else (None, {})
+        for number, group in enumerate(self.param_groups):
+            found = [p for p in group["params"] if id(p) in grads and id(p) not in done]
             if found:
                 own = [grads[id(p)] for p in found], [directions.get(id(p)) for p in found]
-                self._descend(found, *own, scale, rates_of(group), healthy)
+                self._descend(found, *own, scale, number, healthy)
             group["steps"] += 1
         self._set_capture()
         return loss
@@ -146,15 +157,19 @@ class Eva(MayCompile, MixedStateOptimizer):
         grads: list[torch.Tensor],
         directions: list[Direction | None],
         scale: torch.Tensor | None,
-        rates: Rates,
+        number: int,
         healthy: torch.Tensor | None,
     ) -> None:
-        """Updates parameters of one group and their momentum."""
+        """Updates parameters of one group, which is given by its number, and their momentum."""
         buffers = [momentum_buffer(self.state[p], p) for p in parameters]
         descend(
-            parameters, grads, buffers, rates, scale=scale, directions=directions, healthy=healthy,
-            compiled=self.compiled,
+            parameters, grads, buffers, rates_of(self.param_groups[number]), scale=scale, directions=directions,
+            healthy=healthy, compiled=self.descent(number),
         )  # fmt: skip
+
+    def _momentum(self, parameter: torch.Tensor) -> Momentum:
+        """Returns the momentum of a parameter as it is kept, to be updated in place."""
+        return (momentum_buffer(self.state[parameter], parameter),)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer.
@@ -195,54 +210,50 @@ class Eva(MayCompile, MixedStateOptimizer):
         healthy: torch.Tensor | None,
     ) -> list[torch.Tensor]:
         """Returns the running averages of layers, which it keeps; some layers may have none yet."""
-        averages = new
-        if any(known):
+        if not any(known):
+            averages = [vector.clone() for vector in new]
+        else:
             # A first value stays as it is: it is averaged with itself.
             kept = iter(self._load_statistics([w for w, has in zip(weights, known, strict=True) if has]))
-            old = [next(kept) if has else value for has, value in zip(known * 2, new, strict=True)]
+            averages = [next(kept) if has else value.clone() for has, value in zip(known * 2, new, strict=True)]
             if healthy is not None:
                 # Zeros stand for a first value that was not finite.
-                old = [torch.where((o == 0).all(), n, o) for o, n in zip(old, new, strict=True)]
-            flat = eva_update.average(torch.cat(old), torch.cat(new), self.stat_decay)
-            averages = list(torch.split(flat, [vector.numel() for vector in new]))
+                averages = [torch.where((o == 0).all(), n, o) for o, n in zip(averages, new, strict=True)]
+            eva_update.average_(averages, new, self.stat_decay)
         self._store_statistics(weights, averages, healthy)
         return averages
 
-    def _directions(
-        self,
-        grads: dict[int, torch.Tensor],
-        fresh: dict[str, tuple[torch.Tensor, torch.Tensor]],
-        factors: dict[str, Factors],
-    ) -> tuple[torch.Tensor | None, dict[int, Direction]]:
-        """Preconditions every layer that has a gradient and statistics."""
+    def _preconditioned(
+        self, grads: dict[int, torch.Tensor], fresh: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    ) -> tuple[list[Layer], list[torch.Tensor], list[torch.Tensor]]:
+        """Returns every layer that has a gradient and statistics, with its vectors."""
         layers = [x for name, x in self.layers.items() if name in self._known and id(x.weight) in grads]
-        if not layers:
-            return None, {}
         stale = [layer for layer in layers if layer.name not in fresh]
         if stale:
             kept = self._load_statistics([layer.weight for layer in stale])
             pairs = zip(kept[: len(stale)], kept[len(stale) :], strict=True)
             fresh = fresh | dict(zip([layer.name for layer in stale], pairs, strict=True))
         a, g = ([fresh[layer.name][part] for layer in layers] for part in (0, 1))
+        return layers, a, g
+
+    def _directions(
+        self, layers: list[Layer], grads: dict[int, torch.Tensor], a: list[torch.Tensor], g: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[int, Direction]]:
+        """Preconditions layers by torch's operations."""
         dtype = g[0].dtype
         biases = [None if layer.bias is None else grads.get(id(layer.bias)) for layer in layers]
-        weights, lrs = [_as(dtype, grads[id(layer.weight)]) for layer in layers], self._rates(layers)
-        biases = [None if bias is None else _as(dtype, bias) for bias in biases]
-        how: dict[str, Any] = {"groups": [layer.groups for layer in layers], "lrs": lrs}
-        how |= {"damping": self.damping, "kl_clip": self.kl_clip}
-        compiled = self.compiled and native.fits(weights, biases, a, g, lrs)
-        if compiled:
-            # C++ compares rows of the product with the gradient; torch's operations would have to wait for the answer.
-            known = [factors.get(layer.name) for layer in layers]
-            scale, columns = native.precondition(weights, biases, a, g, factors=known, **how)
-        else:
-            scale, columns = eva_update.precondition(weights, biases, a, g, **how)
-        return scale, directions_of(layers, grads, a, columns, plain=compiled)
+        scale, columns = eva_update.precondition(
+            [_as(dtype, grads[id(layer.weight)]) for layer in layers],
+            [None if bias is None else _as(dtype, bias) for bias in biases], a, g,
+            groups=[layer.groups for layer in layers], lrs=self._rates(layers), damping=self.damping,
+            kl_clip=self.kl_clip,
+        )  # fmt: skip
+        return scale, directions_of(layers, grads, a, columns)
 
     def _factors(self) -> dict[str, Factors]:
         """Returns the factors of those weight gradients that are still their product."""
-        found = ((name, x, x.weight.grad) for name, x in self.layers.items() if name in self._optimized)
-        known = {name: self.capture.factors(name, grad) for name, x, grad in found if grad is not None}
+        found = ((name, self.layers[name].weight.grad) for name in self.capture.factored if name in self._optimized)
+        known = {name: self.capture.factors(name, grad) for name, grad in found if grad is not None}
         return {name: factors for name, factors in known.items() if factors is not None}
 
     def _rates(self, layers: Sequence[Layer]) -> list[Any]:

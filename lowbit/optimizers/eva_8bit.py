@@ -17,7 +17,7 @@ from lowbit.optimizers import blockwise, momentum_8bit
 from lowbit.optimizers.descent import descend
 from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.eva import Eva
-from lowbit.optimizers.hyperparameters import Rates
+from lowbit.optimizers.hyperparameters import rates_of
 from lowbit.optimizers.kronecker import vector_dtype
 from lowbit.optimizers.native import averages
 from lowbit.optimizers.native import blockwise as native_blockwise
@@ -114,23 +114,28 @@ class Eva8bit(Eva):
         for (state, part), code, scale in zip(self._statistics(weights), codes, scales, strict=True):
             _keep(state, part, code, scale, healthy)
 
+    def _momentum(self, parameter: torch.Tensor) -> native.Momentum:
+        if not self.quantize_momentum:
+            return super()._momentum(parameter)
+        return momentum_8bit.momentum(self.state[parameter], parameter)
+
     def _descend(
         self,
         parameters: list[torch.Tensor],
         grads: list[torch.Tensor],
         directions: list[Direction | None],
         scale: torch.Tensor | None,
-        rates: Rates,
+        number: int,
         healthy: torch.Tensor | None,
     ) -> None:
         if not self.quantize_momentum:
-            super()._descend(parameters, grads, directions, scale, rates, healthy)
+            super()._descend(parameters, grads, directions, scale, number, healthy)
             return
+        rates, compiled = rates_of(self.param_groups[number]), self.descent(number)
         states = [self.state[p] for p in parameters]
         pieces = [momentum_8bit.Piece(*of) for of in zip(parameters, grads, states, directions, strict=True)]
-        compiled = self.compiled and native.takes(rates, healthy)
-        if compiled:
-            pieces = momentum_8bit.compiled_first(pieces, scale, rates)
+        if compiled is not None and native.takes(rates, healthy):
+            pieces = momentum_8bit.compiled_first(pieces, compiled, scale, rates)
         for portion in momentum_8bit.portions(pieces):
             states, own = [piece.state for piece in portion], [piece.parameter for piece in portion]
             work = momentum_8bit.load(states, own)

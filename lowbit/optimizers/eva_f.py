@@ -94,13 +94,13 @@ class EvaF(MayCompile, MixedStateOptimizer):
         self._renew_statistics()
         layers = [x for x in self.layers.values() if id(x.weight) in grads and "a" in self.state.get(x.weight, ())]
         scale, directions = self._directions(layers, grads) if layers else (None, {})
-        for group in self.param_groups:
+        for number, group in enumerate(self.param_groups):
             found = [p for p in group["params"] if id(p) in grads]
             if found:
                 buffers = [momentum_buffer(self.state[p], p) for p in found]
                 descend(
                     found, [grads[id(p)] for p in found], buffers, rates_of(group),
-                    scale=scale, directions=[directions.get(id(p)) for p in found], compiled=self.compiled,
+                    scale=scale, directions=[directions.get(id(p)) for p in found], compiled=self.descent(number),
                 )  # fmt: skip
             group["steps"] += 1
         self._set_capture()

@@ -159,9 +159,9 @@ def _block_squares(
     return squares.new_zeros(first).index_add_(0, index, squares)
 
 
-def average(old: torch.Tensor, new: torch.Tensor, decay: float) -> torch.Tensor:
-    """Returns the running average (1 - decay) old + decay new.
+def average_(old: Sequence[torch.Tensor], new: Sequence[torch.Tensor], decay: float) -> None:
+    """Turns old values into running averages, (1 - decay) old + decay new, in place.
 
     The weight is on the *new* value, as in the authors' code: with the default of 0.95 the past fades quickly.
     """
-    return torch.lerp(old, new, decay)
+    torch._foreach_lerp_(list(old), list(new), decay)

@@ -135,19 +135,28 @@ def store(states: Sequence[State], work: Work, healthy: torch.Tensor | None = No
                 kept.copy_(new if healthy is None else torch.where(healthy, new, kept))
 
 
-def compiled_first(pieces: Iterable[Piece], scale: torch.Tensor | None, rates: Rates) -> list[Piece]:
+def compiled_first(
+    pieces: Iterable[Piece], compiled: native.Descent, scale: torch.Tensor | None, rates: Rates
+) -> list[Piece]:
     """Updates what C++ takes of what is kept in codes, of which nothing is in full precision then; returns the rest."""
-    parts, rest = [], []
+    taken, rest = [], []
     for piece in pieces:
-        parameter, grad, state, direction = piece
-        if ("momentum_codes" in state or encodes(parameter)) and native.fits(parameter, grad, direction):
-            start(state, parameter)
-            codes, scales = state["momentum_codes"], state["momentum_scales"]
-            parts.append(native.Part(parameter, grad, direction, None, codes, scales))
-        else:
-            rest.append(piece)
-    native.descend(parts, scale, rates)
+        coded = "momentum_codes" in piece.state or encodes(piece.parameter)
+        fit = coded and native.fits(piece.parameter, piece.grad, piece.direction)
+        (taken if fit else rest).append(piece)
+    if taken:
+        parameters, grads, states, directions = zip(*taken, strict=True)
+        momenta = [momentum(state, parameter) for state, parameter in zip(states, parameters, strict=True)]
+        compiled(parameters, grads, momenta, native.along(parameters, directions), scale, rates)
     return rest
+
+
+def momentum(state: State, parameter: torch.Tensor) -> native.Momentum:
+    """Returns the momentum of a parameter as it is kept, to be updated in place; zeros for a first step."""
+    if "momentum_codes" in state or encodes(parameter):
+        start(state, parameter)
+        return state["momentum_codes"], state["momentum_scales"]
+    return (momentum_buffer(state, parameter),)
 
 
 def start(state: State, parameter: torch.Tensor) -> None:

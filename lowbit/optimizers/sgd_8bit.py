@@ -63,11 +63,12 @@ class SGD8bit(MayCompile, MixedStateOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
+        for number, group in enumerate(self.param_groups):
             found = [p for p in group["params"] if p.grad is not None]
             pieces = [momentum_8bit.Piece(p, p.grad, self.state[p]) for p in found]
-            if self.compiled and native.takes(rates_of(group), None):
-                pieces = momentum_8bit.compiled_first(pieces, None, rates_of(group))
+            compiled = self.descent(number)
+            if compiled is not None and native.takes(rates_of(group), None):
+                pieces = momentum_8bit.compiled_first(pieces, compiled, None, rates_of(group))
             for portion in momentum_8bit.portions(pieces):
                 states, parameters = [piece.state for piece in portion], [piece.parameter for piece in portion]
                 work = momentum_8bit.load(states, parameters)

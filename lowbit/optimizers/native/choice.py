@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 from lowbit.optimizers.native import library
+from lowbit.optimizers.native.descent import Descent
 from lowbit.optimizers.native.layout import plain
 
 
@@ -19,7 +21,12 @@ class MayCompile:
         """Sets `compiled`; raises CannotCompile where it is True and that is not possible."""
         if compiled:
             library.load()
+        self._descents: dict[int, Descent] = collections.defaultdict(Descent)
         self._asked, self.compiled = compiled, library.missing() is None if compiled is None else compiled
+
+    def descent(self, group: int) -> Descent | None:
+        """Returns what descends along the parameters of a group in C++, None where torch's operations do."""
+        return self._descents[group] if self.compiled else None
 
     @property
     def remarks(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -13,19 +14,95 @@ from lowbit.optimizers.native import library
 from lowbit.optimizers.native.layout import Numbers, Table, address, plain, plain_gradient
 from lowbit.optimizers.square_map import LONGEST
 
-
-class Part(NamedTuple):
-    """A parameter with its gradient, its direction, and its momentum: a buffer, or int8 codes [blocks, block]."""
-
-    parameter: torch.Tensor
-    grad: torch.Tensor
-    direction: Direction | None
-    buffer: torch.Tensor | None = None
-    codes: torch.Tensor | None = None
-    scales: torch.Tensor | None = None
+# Cells of a parameter, as descent.cpp reads them.
+CELLS = 11
+# A buffer of the parameter's shape, or int8 codes [blocks, block] with their scales.
+Momentum = tuple[torch.Tensor] | tuple[torch.Tensor, torch.Tensor]
 
 
-_NOWHERE = (None, None, 1, True)
+class Along(NamedTuple):
+    """Where the directions of parameters are: addresses of column and a, 0 for none, and rows, columns and groups.
+
+    A column has as many numbers as there are rows, an a as there are columns in each group.
+    """
+
+    columns: list[int]
+    a: list[int]
+    shapes: list[tuple[int, int, int]]
+
+
+class Descent:
+    """Descends along many parameters at once; what a call needs is laid out once for steps that are alike."""
+
+    def __init__(self) -> None:
+        self._of: list[object] = []
+        self._table = Table(())
+        # It stays where it is while it is held.
+        self._changed: list[torch.Tensor] = []
+
+    def __call__(
+        self,
+        parameters: Sequence[torch.Tensor],
+        grads: Sequence[torch.Tensor],
+        momenta: Sequence[Momentum],
+        along: Along,
+        scale: torch.Tensor | None,
+        rates: Rates,
+    ) -> None:
+        """Updates parameters and their momentum in place; gradients stay as they are.
+
+        `scale` is that of the directions, fp32 of no dimensions, and may be None where there are none. Raises
+        RuntimeError for what is not of one shape.
+        """
+        if not parameters:
+            return
+        changed = [*parameters, *chain.from_iterable(momenta)]
+        of = [
+            *map(id, changed), *map(torch.Tensor.data_ptr, changed), *map(torch.Tensor.numel, changed),
+            *map(torch.Tensor.numel, grads), *along.shapes,
+        ]  # fmt: skip
+        if of != self._of:
+            self._table = Table(_cells(parameters, grads, momenta, along))
+            self._of, self._changed = of, changed
+        self._table.fill(CELLS, {1: list(map(torch.Tensor.data_ptr, grads)), 5: along.columns, 6: along.a})
+        numbers = Numbers(map(float, rates))
+        library.call(
+            "descend", self._table.address, len(parameters), address(scale), numbers.address, torch.get_num_threads()
+        )
+        # Whoever has saved one of them for a backward pass must hear that it has changed.
+        torch.autograd.graph.increment_version(changed)
+
+
+def _cells(
+    parameters: Sequence[torch.Tensor], grads: Sequence[torch.Tensor], momenta: Sequence[Momentum], along: Along
+) -> list[int]:
+    """Lays out what is constant. C++ takes sizes on trust: state that was loaded, or a parameter that has grown, must
+    not write where it likes."""
+    cells: list[int] = []
+    for parameter, grad, momentum, (rows, columns, groups) in zip(parameters, grads, momenta, along.shapes, strict=True):
+        size = parameter.numel()
+        fit = grad.numel() == size == rows * columns and rows % groups == 0
+        if len(momentum) == 1:
+            (buffer,) = momentum
+            fit = fit and buffer.numel() == size and buffer.dtype is torch.float32
+            where, block = (buffer.data_ptr(), 0, 0), 0
+        else:
+            codes, scales = momentum
+            blocks, block = codes.shape
+            fit = fit and codes.dtype is torch.int8 and scales.numel() == blocks
+            fit = fit and 0 <= blocks * block - size < block <= LONGEST
+            where = 0, codes.data_ptr(), scales.data_ptr()
+        if not fit:
+            raise _mismatch(parameter)
+        cells += (parameter.data_ptr(), 0, *where, 0, 0, rows, columns, groups, block)
+    return cells
+
+
+def _mismatch(parameter: torch.Tensor) -> RuntimeError:
+    return RuntimeError(
+        f"the state of a parameter {list(parameter.shape)} is that of another shape; load a state that was saved with "
+        "this model, or make a new optimizer when parameters change"
+    )
 
 
 def takes(rates: Rates, healthy: torch.Tensor | None) -> bool:
@@ -37,52 +114,21 @@ def takes(rates: Rates, healthy: torch.Tensor | None) -> bool:
 
 def fits(parameter: torch.Tensor, grad: torch.Tensor, direction: Direction | None) -> bool:
     """Says whether a parameter is of the kind that C++ takes: fp32, on the CPU, contiguous, as its direction is."""
-    if direction is None:
-        return plain(parameter) and plain_gradient(grad)
-    if direction.plain:
-        return plain(parameter) and grad.dtype is parameter.dtype
-    vectors = (direction.column,) if direction.a is None else (direction.column, direction.a)
-    return plain(parameter) and plain_gradient(grad) and all(map(plain, vectors))
+    vectors = () if direction is None else (direction.column, direction.a)
+    return plain(parameter) and plain_gradient(grad) and all(vector is None or plain(vector) for vector in vectors)
 
 
-def descend(parts: Sequence[Part], scale: torch.Tensor | None, rates: Rates) -> None:
-    """Updates parameters and their momentum in place; gradients stay as they are.
-
-    `scale` is that of the directions, fp32 of no dimensions, and may be None where no part has one.
-    """
-    if not parts:
-        return
-    cells: list[int] = []
-    changed: list[torch.Tensor] = []
-    for parameter, grad, direction, buffer, codes, scales in parts:
-        rows, size = max(1, parameter.shape[0] if parameter.ndim else 1), parameter.numel()
-        column, a, groups, _ = direction or _NOWHERE
-        # C++ takes sizes on trust: state that was loaded, or a parameter that has grown, must not write where it likes.
-        fit = grad.numel() == size
-        if codes is None or scales is None:
-            assert buffer is not None
-            fit = fit and buffer.numel() == size and buffer.dtype is torch.float32
-            momentum, block = (buffer.data_ptr(), 0, 0), 0
-            changed += (parameter, buffer)
-        else:
-            blocks, block = codes.shape
-            fit = fit and codes.dtype is torch.int8 and scales.numel() == blocks
-            fit = fit and 0 <= blocks * block - size < block <= LONGEST
-            momentum = 0, codes.data_ptr(), scales.data_ptr()
-            changed += (parameter, codes, scales)
-        if column is not None:
-            long = column.numel()
-            fit = fit and (size == long if a is None else size * groups == long * a.numel())
-        if not fit:
-            raise RuntimeError(
-                f"the state of a parameter {list(parameter.shape)} is that of another shape; load a state that was "
-                "saved with this model, or make a new optimizer when parameters change"
-            )
-        cells += (
-            parameter.data_ptr(), grad.data_ptr(), *momentum, address(column), address(a), rows, size // rows, groups,
-            block,
-        )  # fmt: skip
-    table, numbers = Table(cells), Numbers(map(float, rates))
-    library.call("descend", table.address, len(parts), address(scale), numbers.address, torch.get_num_threads())
-    # Whoever has saved one of them for a backward pass must hear that it has changed.
-    torch.autograd.graph.increment_version(changed)
+def along(parameters: Sequence[torch.Tensor], directions: Sequence[Direction | None]) -> Along:
+    """Returns where directions are. Raises RuntimeError for one that is not of its parameter's shape."""
+    found = Along([], [], [])
+    for parameter, direction in zip(parameters, directions, strict=True):
+        size = parameter.numel()
+        column, a, groups = (None, None, 1) if direction is None else direction
+        rows = size if column is None else column.numel()
+        columns = 1 if a is None else a.numel() // groups
+        if rows * columns != size:
+            raise _mismatch(parameter)
+        found.columns.append(address(column))
+        found.a.append(address(a))
+        found.shapes.append((rows, columns, groups))
+    return found

@@ -3,68 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 
 from lowbit.optimizers.factors import Factors
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Numbers, Table, address, plain, plain_gradient
+from lowbit.optimizers.native.layout import Numbers, Table, all_plain
+
+# Cells of a layer, as precondition.cpp reads them.
+CELLS = 11
 
 
-def fits(
-    grads: Sequence[torch.Tensor],
-    bias_grads: Sequence[torch.Tensor | None],
-    a: Sequence[torch.Tensor],
-    g: Sequence[torch.Tensor],
-    lrs: Sequence[float | torch.Tensor],
-) -> bool:
-    """Says whether all layers are of the kind that C++ takes: fp32, on the CPU, contiguous, with rates in numbers."""
-    return (
-        all(map(plain_gradient, grads))
-        and all(bias is None or plain_gradient(bias) for bias in bias_grads)
-        and all(map(plain, a))
-        and all(map(plain, g))
-        and not any(isinstance(lr, torch.Tensor) for lr in lrs)
-        and not torch.compiler.is_compiling()
-    )
+class Columns(NamedTuple):
+    """The columns of all layers, one after the other, and where each begins in memory."""
+
+    flat: torch.Tensor
+    addresses: list[int]
 
 
-def precondition(
-    grads: Sequence[torch.Tensor],
-    bias_grads: Sequence[torch.Tensor | None],
-    a: Sequence[torch.Tensor],
-    g: Sequence[torch.Tensor],
-    *,
-    groups: Sequence[int],
-    lrs: Sequence[float],
-    factors: Sequence[Factors | None],
-    damping: float,
-    kl_clip: float | None,
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Takes and returns what eva_update.precondition does, of layers that fit, and takes factors that are known."""
-    sizes = [vector.numel() for vector in g]
-    flat, scale = g[0].new_empty(sum(sizes)), g[0].new_empty(())
-    columns = list(torch.split(flat, sizes))
-    cells: list[int] = []
-    for at, rows in enumerate(sizes):
-        inputs, outputs = _known(factors[at])
-        if grads[at].numel() * groups[at] != rows * a[at].numel():
-            raise RuntimeError(
-                f"statistics of {rows} by {a[at].numel() // groups[at]} are not those of a gradient "
-                f"{list(grads[at].shape)}; load a state that was saved with this model"
-            )
-        cells += (
-            grads[at].data_ptr(), address(bias_grads[at]), a[at].data_ptr(), g[at].data_ptr(), address(inputs),
-            address(outputs), columns[at].data_ptr(), rows, a[at].numel() // groups[at], groups[at],
-            0 if inputs is None else inputs.shape[0],
+class Preconditioner:
+    """Takes what eva_update.precondition does; what a call needs is laid out once for steps that are alike."""
+
+    def __init__(self) -> None:
+        # The sizes of what is given, the table for them, and the bytes before each column.
+        self._sizes: list[int] = []
+        self._table = Table(())
+        self._before: list[int] = []
+
+    def __call__(
+        self,
+        grads: Sequence[torch.Tensor],
+        bias_grads: Sequence[torch.Tensor | None],
+        a: Sequence[torch.Tensor],
+        g: Sequence[torch.Tensor],
+        *,
+        groups: Sequence[int],
+        lrs: Sequence[float],
+        factors: Sequence[Factors | None],
+        damping: float,
+        kl_clip: float | None,
+    ) -> tuple[torch.Tensor, Columns]:
+        """Returns the scale and the columns of layers that are all plain; of factors that are known G is not read.
+
+        Raises RuntimeError for vectors that are not those of their gradient.
+        """
+        sizes = [*groups, *(map(torch.Tensor.numel, (*grads, *a, *g)))]
+        if sizes != self._sizes:
+            self._lay_out(grads, a, g, groups)
+            self._sizes = sizes
+        flat, scale = torch.empty(self._before[-1] // torch.float32.itemsize), torch.empty(())
+        beginning = flat.data_ptr()
+        columns = Columns(flat, [beginning + before for before in self._before[:-1]])
+        known = [(None, None) if each is None or not all_plain(each) else each for each in factors]
+        self._table.fill(CELLS, {
+            0: _addresses(grads), 1: _addresses(bias_grads), 2: _addresses(a), 3: _addresses(g),
+            4: _addresses([inputs for inputs, _ in known]), 5: _addresses([outputs for _, outputs in known]),
+            6: columns.addresses, 10: [0 if inputs is None else len(inputs) for inputs, _ in known],
+        })  # fmt: skip
+        rates = Numbers(lrs)
+        library.call(
+            "precondition", self._table.address, len(grads), rates.address, damping,
+            -1.0 if kl_clip is None else kl_clip, scale.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
-    table, rates = Table(cells), Numbers(lrs)
-    library.call(
-        "precondition", table.address, len(sizes), rates.address, damping, -1.0 if kl_clip is None else kl_clip,
-        scale.data_ptr(), torch.get_num_threads(),
-    )  # fmt: skip
-    return scale, columns
+        return scale, columns
+
+    def _lay_out(
+        self, grads: Sequence[torch.Tensor], a: Sequence[torch.Tensor], g: Sequence[torch.Tensor], groups: Sequence[int]
+    ) -> None:
+        cells: list[int] = []
+        for grad, mean_input, mean_gradient, blocks in zip(grads, a, g, groups, strict=True):
+            rows, columns = mean_gradient.numel(), mean_input.numel() // blocks
+            if grad.numel() * blocks != rows * mean_input.numel():
+                raise RuntimeError(
+                    f"statistics of {rows} by {columns} are not those of a gradient {list(grad.shape)}; load a state "
+                    "that was saved with this model"
+                )
+            cells += (0, 0, 0, 0, 0, 0, 0, rows, columns, blocks, 0)
+        self._table = Table(cells)
+        self._before = [0, *accumulate(vector.numel() * vector.itemsize for vector in g)]
 
 
-def _known(known: Factors | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    return (None, None) if known is None or not all(map(plain, known)) else known
+def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
+    return [0 if values is None else values.data_ptr() for values in tensors]

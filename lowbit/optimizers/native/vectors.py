@@ -55,7 +55,7 @@ class Vectors:
         if of != self._plan.of:
             self._plan = _planned(of, self._samples)
         _, table, sizes, _ = self._plan
-        table.fill(WIDTH, [values.data_ptr() for each in passes for values in (each.inputs, each.gradient)])
+        table.fill(WIDTH, {0: [values.data_ptr() for each in passes for values in (each.inputs, each.gradient)]})
         found = torch.empty(sum(sizes))
         library.call("vectors", table.address, len(sizes), found.data_ptr())
         parts = torch.split(found, sizes)

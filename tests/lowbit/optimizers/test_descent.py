@@ -21,7 +21,7 @@ def problem(shape=(6, 8), dtype=torch.float32, groups=1):
 
 
 def expected(p, grad, buffer, scale, direction):
-    column, a, groups, _ = direction
+    column, a, groups = direction
     height = p.shape[0] // groups
     width = p[0].numel()
     outer = torch.cat([

@@ -31,7 +31,7 @@ def problem(shape, groups=1, seed=0):
 def both_ways(p, grads, direction, scale):
     """Returns parameters and buffers after three steps: those of torch's operations, then those of C++."""
     found = []
-    for compiled in (False, True):
+    for compiled in (None, native.Descent()):
         own, buffer = p.clone(), torch.zeros_like(p)
         for grad in grads:
             own_grad = [grad.clone()]
@@ -57,7 +57,7 @@ def in_codes(p, grads, direction, scale, compiled):
     for grad in grads:
         pieces = [momentum_8bit.Piece(p, grad.clone(), state, direction)]
         if compiled:
-            assert momentum_8bit.compiled_first(pieces, scale, RATES) == []
+            assert momentum_8bit.compiled_first(pieces, native.Descent(), scale, RATES) == []
             continue
         work = momentum_8bit.load([state], [p])
         descend([p], [grad.clone()], work.buffers, RATES, scale=scale, directions=[direction])
@@ -87,7 +87,7 @@ def test_one_encoding_is_bit_for_bit_that_of_the_square_map():
     """Without momentum and with a rate of nothing, what is kept is the gradient."""
     grad = torch.randn(300, 512)
     p, state = torch.zeros(300, 512), {}
-    momentum_8bit.compiled_first([momentum_8bit.Piece(p, grad, state)], None, Rates(0.0, 0.9, 0.0))
+    momentum_8bit.compiled_first([momentum_8bit.Piece(p, grad, state)], native.Descent(), None, Rates(0.0, 0.9, 0.0))
     codes, scales = square_map.quantize(grad.view(-1, 256))
     assert torch.equal(state["momentum_codes"], codes)
     assert torch.equal(state["momentum_scales"], scales)
@@ -98,7 +98,9 @@ def test_what_is_not_finite_stays_in_its_block():
     for bad in (float("nan"), float("inf"), -float("inf")):
         spoilt, state = grad.clone(), {}
         spoilt[7, 300] = bad
-        momentum_8bit.compiled_first([momentum_8bit.Piece(p.clone(), spoilt, state, direction)], torch.ones(()), RATES)
+        momentum_8bit.compiled_first(
+            [momentum_8bit.Piece(p.clone(), spoilt, state, direction)], native.Descent(), torch.ones(()), RATES
+        )
         found = square_map.dequantize(state["momentum_codes"], state["momentum_scales"])
         # Of the two blocks of row 7 the second.
         assert (~torch.isfinite(found)).all(1).nonzero().flatten().tolist() == [15]
@@ -126,13 +128,13 @@ def test_nothing_of_a_layers_size_is_allocated():
     state = {}
     momentum_8bit.start(state, p)
     piece, scale = momentum_8bit.Piece(p, grad, state, direction), torch.ones(())
-    assert host_peak(lambda: momentum_8bit.compiled_first([piece], scale, RATES)) == 0
+    assert host_peak(lambda: momentum_8bit.compiled_first([piece], native.Descent(), scale, RATES)) == 0
 
 
 def test_gradients_stay_as_they_are():
     p, (grad, *_), direction = problem((300, 512))
     before = grad.clone()
-    descend([p], [grad], [torch.zeros_like(p)], RATES, scale=torch.ones(()), directions=[direction], compiled=True)
+    descend([p], [grad], [torch.zeros_like(p)], RATES, scale=torch.ones(()), directions=[direction], compiled=native.Descent())
     assert torch.equal(grad, before)
 
 
@@ -144,8 +146,6 @@ def test_cpp_is_for_contiguous_fp32_on_the_cpu():
     assert not native.fits(p.double(), grad.double(), direction)
     assert not native.fits(p.to("meta"), grad.to("meta"), None)
     assert not native.fits(p, grad, direction._replace(a=direction.a.double()))
-    # What a layer is known to have does not answer for the parameter.
-    assert not native.fits(p.t(), grad, direction._replace(plain=True))
     assert native.takes(RATES, None)
     assert not native.takes(RATES._replace(lr=torch.tensor(0.1)), None)
     assert not native.takes(RATES, torch.tensor(True))
@@ -160,10 +160,10 @@ def test_what_does_not_belong_together_is_refused(part):
     of = {"grad": grad, "buffer": torch.zeros_like(p), "column": direction.column, "a": direction.a}
     of |= {"codes": state["momentum_codes"], "scales": state["momentum_scales"]}
     of[part] = of[part][: len(of[part]) // 2].clone()
-    coded = {"codes": of["codes"], "scales": of["scales"]} if part in {"codes", "scales"} else {"buffer": of["buffer"]}
+    momentum = (of["codes"], of["scales"]) if part in {"codes", "scales"} else (of["buffer"],)
     along = Direction(of["column"], of["a"], 1)
     with pytest.raises(RuntimeError, match=r"of a parameter \[64, 72\] is that of another shape"):
-        native.descend([native.Part(p, of["grad"], along, **coded)], torch.ones(()), RATES)
+        native.Descent()([p], [of["grad"]], [momentum], native.along([p], [along]), torch.ones(()), RATES)
 
 
 def test_memory_of_another_meaning_is_no_plain_tensor():
