@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import weakref
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from lowbit.optimizers import small_layers
 from lowbit.optimizers.factors import Factors, worth_keeping
+from lowbit.optimizers.known_gradients import LARGE, KnownGradients
 from lowbit.optimizers.kronecker import at_least_fp32, output_vector
 from lowbit.optimizers.layer_hook import LayerHook, input_vector
-from lowbit.optimizers.native.vectors import Vectors
+from lowbit.optimizers.native import vectors as native
+from lowbit.optimizers.native.precondition import Rows
 from lowbit.optimizers.ranks import Exchange
-from lowbit.optimizers.small_layers import Pass, vectors, waits
+from lowbit.optimizers.small_layers import Layer
+
+# What packs tensors that are saved for backward, None if nobody does.
+_PACKED = torch._C._autograd._top_saved_tensors_default_hooks  # noqa: SLF001 - there is no public way
+
+
+# Where all weights are smaller, so many elements of gradients are held all the same: fewer cost more calls.
+HELD = 1 << 16
 
 
 class _Sum(NamedTuple):
@@ -26,6 +35,31 @@ class _Sum(NamedTuple):
     a: torch.Tensor
     g: torch.Tensor
     passes: int
+
+
+class _Passed:
+    """A pass of a layer whose output's gradient is awaited: a hook on what computes that gradient, which keeps it."""
+
+    __slots__ = ("__weakref__", "_capture", "a", "elements", "factored", "inputs", "layer", "name", "summed")
+
+    def __init__(self, capture: Capture, name: str, layer: Layer, output: torch.Tensor) -> None:
+        # It does not hold the optimizer, nor does the model through it.
+        self._capture = weakref.ref(capture)
+        self.name, self.layer = name, layer
+        # Of the gradient, if its vector is taken together with those of others.
+        self.elements = output.numel() if small_layers.batched(layer, output) else 0
+        self.elements = self.elements if self.elements <= capture.largest else 0
+        # The mean input, and the inputs as long as they are needed.
+        self.a: torch.Tensor | None = None
+        self.inputs: torch.Tensor | None = None
+        # Whether the weight's gradient is known by its factors, or by sums of its rows.
+        self.factored = self.summed = False
+
+    def __call__(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Gives the gradient to the capture."""
+        capture, gradient = self._capture(), gradients[0]
+        if capture is not None and capture.active and gradient is not None:
+            capture.receive(self, gradient)
 
 
 class Capture:
@@ -50,88 +84,92 @@ class Capture:
         self.exchange = exchange
         self.samples = samples if exchange is None else exchange.share(samples)
         self.compiled = compiled
-        self._vectors = Vectors(self.samples) if compiled else functools.partial(vectors, samples=self.samples)
+        # What takes the vectors of many layers at once, and the elements up to which a layer is one of them.
+        self._vectors: Callable[..., list[torch.Tensor]] = functools.partial(small_layers.vectors, samples=self.samples)
+        self.largest = small_layers.LARGEST
+        if compiled:
+            self._vectors, self.largest = native.Vectors(self.samples), native.LARGEST
+        # Elements of gradients that are held at a time: memory that a step needs beside SGD's.
+        self._most = max([HELD, *(p.numel() for m in layers.values() for p in m.parameters())])
         self.awaited = 0
         self.active = True
         self.sums: dict[str, _Sum] = {}
-        # What the weight gradient of a layer is the product of, and the gradient itself as autograd left it.
-        self._factors: dict[str, Factors] = {}
-        self._accumulated: dict[str, torch.Tensor] = {}
-        self._versions: dict[str, tuple[int, int]] = {}
-        self._watched: set[str] = set()
-        self._held: list[Pass] = []
+        # Gradients are not all here where ranks average them.
+        self.foresees = compiled and exchange is None
+        self.gradients = KnownGradients(self.layers)
+        # Passes whose inputs wait for backward, which keeps them, and such whose gradients are taken together.
+        self._waiting: list[weakref.ref[_Passed]] = []
+        self._held: list[tuple[_Passed, torch.Tensor]] = []
+        self._held_elements = 0
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
         self._handles: list[RemovableHandle] = [
             module.register_forward_hook(LayerHook(self, name, module, _watch), with_kwargs=True)
             for name, module in self.layers.items()
         ]
 
-    def add(self, name: str, a: torch.Tensor, g: torch.Tensor) -> None:
-        """Adds one pass of a layer."""
-        self._sum(name, a, g)
-        self._arrived()
+    def wait(self, passed: _Passed) -> None:
+        """Leaves a pass's inputs where autograd has them until backward begins, to take them with those of others."""
+        if len(self._waiting) >= 2 * len(self.layers):
+            # Passes that nothing was computed back from.
+            self._waiting = [each for each in self._waiting if each() is not None]
+        self._waiting.append(weakref.ref(passed))
 
-    def hold(self, each: Pass) -> None:
-        """Holds one pass of a small layer until no gradient is awaited, to take its vectors with those of others."""
-        self._held.append(each)
-        self._arrived()
+    def receive(self, passed: _Passed, gradient: torch.Tensor) -> None:
+        """Takes the gradient of a pass's output."""
+        if passed.a is None:
+            self._take_inputs(passed)
+        assert passed.a is not None
+        if self.foresees and passed.name not in self.sums:
+            if passed.factored and passed.inputs is not None:
+                self.gradients.comes(passed.name, Factors(_matrix(passed.inputs), _matrix(gradient)))
+            elif passed.summed:
+                self.gradients.comes(passed.name, passed.a)
+        if passed.elements:
+            self._held.append((passed, gradient))
+            self._held_elements += passed.elements
+        else:
+            g = output_vector(passed.layer, at_least_fp32(gradient), self.samples)
+            self._sum(passed.name, passed.a, g)
+        self.awaited -= 1
+        if self.exchange is not None:
+            self.exchange.drop()
+        # Below nothing where gradients were dropped after forward; above it where a pass has no backward.
+        if self.awaited <= 0 or self._held_elements >= self._most or len(self._held) >= 2 * len(self.layers):
+            self._release()
+        if self.awaited == 0 and self.exchange is not None and self.exchange.due:
+            self.exchange.begin(self._means(), self.layers)
+
+    def _take_inputs(self, passed: _Passed) -> None:
+        """Takes the mean inputs of all passes that wait: all are still there when the first gradient is."""
+        waiting = [found for each in self._waiting if (found := each()) is not None and found.a is None]
+        self._waiting = []
+        if passed not in waiting:
+            waiting.append(passed)
+        seen = [each.inputs for each in waiting if each.inputs is not None]
+        for each, a in zip(waiting, self._vectors([each.layer for each in waiting], seen, inputs=True), strict=True):
+            each.a = a
+            if not each.factored:
+                each.inputs = None
+
+    def _release(self) -> None:
+        """Takes the vectors of gradients that are held: in backward, so that nobody can have written to them since."""
+        held, self._held, self._held_elements = self._held, [], 0
+        if not held:
+            return
+        found = self._vectors([each.layer for each, _ in held], [at_least_fp32(g) for _, g in held], inputs=False)
+        for (each, _), g in zip(held, found, strict=True):
+            assert each.a is not None
+            self._sum(each.name, each.a, g)
 
     def _sum(self, name: str, a: torch.Tensor, g: torch.Tensor) -> None:
         found = self.sums.get(name)
         self.sums[name] = _Sum(a, g, 1) if found is None else _Sum(found.a + a, found.g + g, found.passes + 1)
 
-    def _arrived(self) -> None:
-        self.awaited -= 1
-        if self.exchange is not None:
-            self.exchange.drop()
-        # Below nothing where gradients were dropped after forward; above it where a pass has no backward.
-        if self.awaited <= 0 or len(self._held) >= 2 * len(self.layers):
-            self._release()
-        if self.awaited == 0 and self.exchange is not None and self.exchange.due:
-            self.exchange.begin(self._means(), self.layers)
-
-    def _release(self) -> None:
-        """Takes the vectors of what is held: in backward, so that nobody can have written to it since."""
-        held, self._held = self._held, []
-        if not held:
-            return
-        for each, (a, g) in zip(held, self._vectors(held), strict=True):
-            self._sum(each.name, a, g)
-
-    def keep(self, name: str, factors: Factors) -> None:
-        """Keeps the factors of a layer's weight gradient, if this is the first pass since the last step."""
-        layer = self.layers[name]
-        # What a hook of the weight returns is no product, and a weight that is computed has no gradient of its own.
-        plain = layer.weight.is_leaf and not layer.weight._backward_hooks  # noqa: SLF001 - there is no public way
-        if plain and name not in self.sums and name not in self._factors and self.exchange is None:
-            self._factors[name] = factors
-            self._versions[name] = factors.versions
-            if name not in self._watched:
-                self._watched.add(name)
-                self._handles.append(layer.weight.register_post_accumulate_grad_hook(_Accumulated(self, name)))  # type: ignore[operator]  # torch types it as a tensor
-
-    @property
-    def factored(self) -> Collection[str]:
-        """The layers whose factors are kept."""
-        return self._factors.keys()
-
-    def settle(self, name: str, grad: torch.Tensor | None) -> None:
-        """Notes a gradient that autograd has just left."""
-        if grad is not None and name in self._factors:
-            self._accumulated[name] = grad
-
-    def factors(self, name: str, grad: torch.Tensor) -> Factors | None:
-        """Returns the factors whose product a gradient still is, or None where that is not sure.
-
-        It is, if it is the tensor of one single backward pass and nothing has been written to it or to them since: not
-        another pass, not clipping, not the next batch. What a penalty has added in the same pass nobody can tell from
-        outside; who uses the factors compares some rows.
-        """
-        found = self.sums.get(name)
-        # A gradient that autograd made and nobody has written to is at its version 0.
-        untouched = grad is self._accumulated.get(name) and grad._version == 0  # noqa: SLF001 - torch's own counter has no other name
-        known = self._factors.get(name) if untouched and found is not None and found.passes == 1 else None
-        return known if known is None or known.versions == self._versions[name] else None
+    def known(self) -> dict[str, Factors | Rows]:
+        """Returns what is known of the weight gradients of layers that had one pass."""
+        once = (name for name in self.gradients.names if name in self.sums and self.sums[name].passes == 1)
+        found = {name: self.gradients.of(name) for name in once}
+        return {name: known for name, known in found.items() if known is not None}
 
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Returns the mean pair of each layer that gave one, and forgets it.
@@ -152,8 +190,8 @@ class Capture:
             self.exchange.drop()
 
     def _forget(self) -> None:
-        self.sums, self.awaited, self._held = {}, 0, []
-        self._factors, self._accumulated, self._versions = {}, {}, {}
+        self.sums, self.awaited, self._held, self._held_elements = {}, 0, [], 0
+        self.gradients.forget()
 
     def _means(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         return {name: (a, g) if passes == 1 else (a / passes, g / passes) for name, (a, g, passes) in self.sums.items()}
@@ -163,64 +201,36 @@ class Capture:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self.gradients.close()
         self._forget()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Capture:
-        """Hooks the copied layers; nothing collected is copied, as deepcopy drops gradients too."""
-        twin = Capture(copy.deepcopy(self.layers, memo), self.samples, compiled=self.compiled)
-        twin.exchange = copy.deepcopy(self.exchange, memo)
-        twin.active = self.active
-        if not self._handles:
-            twin.close()
-        return twin
 
-
-def _watch(
-    capture: Capture, name: str, module: nn.Linear | nn.Conv2d, given: torch.Tensor, output: torch.Tensor
-) -> None:
-    """Takes the input's vector and waits for the output's gradient."""
-    if not module.weight.requires_grad:
+def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, output: torch.Tensor) -> None:
+    """Takes the input's vector, now or later, and waits for the output's gradient."""
+    # Past the module's own look-up, which goes through Python; a weight that is computed is no parameter of it.
+    weight = module._parameters.get("weight")  # noqa: SLF001 - as state_dict and named_parameters read it
+    if weight is not None and not weight.requires_grad:
         return
-    reference, samples = weakref.ref(capture), capture.samples
-    # Only C++ makes use of them, and takes nothing but fp32.
-    factored = capture.compiled and output.dtype == given.dtype == torch.float32 and worth_keeping(module, given)
-    held = output.dtype == given.dtype and waits(module, given, output)
-    a = None if held else input_vector(module, given, samples)
-    # Not longer than it is needed: a checkpoint counts on its being gone.
-    kept = given if held or factored else None
+    passed = _Passed(capture, name, module, output)
+    same = output.dtype is given.dtype
+    # Only C++ makes use of what is known of gradients, and takes nothing but fp32.
+    if capture.foresees and same and given.dtype is torch.float32:
+        passed.factored = worth_keeping(module, given)
+        passed.summed = weight is not None and weight.numel() >= LARGE
+    # Autograd keeps the inputs too, unless somebody packs them away: a checkpoint counts on their being gone.
+    waits = same and given.numel() <= capture.largest and small_layers.batched(module, given) and _PACKED(True) is None
+    if waits or passed.factored:
+        passed.inputs = given
+    if waits:
+        capture.wait(passed)
+    else:
+        passed.a = input_vector(module, given, capture.samples)
     capture.awaited += 1
-
-    def receive(gradients: Sequence[torch.Tensor | None]) -> None:
-        receiver, gradient = reference(), gradients[0]
-        if receiver is None or not receiver.active or gradient is None:
-            return
-        gradient = at_least_fp32(gradient)
-        if factored and kept is not None:
-            receiver.keep(name, Factors(_matrix(kept), _matrix(gradient)))
-        if a is None and kept is not None:
-            receiver.hold(Pass(name, module, kept, gradient))
-        elif a is not None:
-            receiver.add(name, a, output_vector(module, gradient, samples))
-
     # It costs half of a hook of the tensor, and this is done for each layer in each step.
     made_by = output.grad_fn
     assert made_by is not None
-    made_by.register_prehook(receive)
+    made_by.register_prehook(passed)
 
 
 def _matrix(values: torch.Tensor) -> torch.Tensor:
     return values if values.ndim == 2 else values.reshape(-1, values.shape[-1])
-
-
-class _Accumulated:
-    """A hook on a weight that tells which gradient autograd has left; it does not hold the optimizer."""
-
-    def __init__(self, capture: Capture, name: str) -> None:
-        self._capture = weakref.ref(capture)
-        self._name = name
-
-    def __call__(self, parameter: torch.Tensor) -> None:
-        """Notes the gradient."""
-        capture = self._capture()
-        if capture is not None:
-            capture.settle(self._name, parameter.grad)

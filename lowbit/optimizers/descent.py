@@ -51,6 +51,9 @@ def descend(
     first step. Where a direction is None, nu V is the gradient. Where `healthy` is false nothing changes but gradients,
     which may be overwritten. With `compiled` what C++ takes is updated there, and its gradients stay as they are.
     """
+    if all(direction is None for direction in directions) and _alike(parameters, grads):
+        _fused(parameters, grads, buffers, rates, None, None if healthy is None else (~healthy).float())
+        return
     parts = [_Part(*of) for of in zip(parameters, grads, buffers, directions, strict=True)]
     if compiled is not None and native.takes(rates, healthy):
         parts = _compiled_first(parts, compiled, scale, rates)
@@ -65,8 +68,9 @@ def descend(
             loose.append(part)
     found_inf = None if healthy is None else (~healthy).float()
     for (_, _, directed), same in groups.items():
+        own, their = [part.parameter for part in same], [part.buffer for part in same]
         if not directed:
-            _fused(same, [part.grad for part in same], rates, None, found_inf)
+            _fused(own, [part.grad for part in same], their, rates, None, found_inf)
             continue
         assert scale is not None
         # The kernel reads its divisor in fp32, which is not enough for parameters of more.
@@ -77,7 +81,7 @@ def descend(
             _correct(part.grad, part.direction)
         if divisor is None:
             torch._foreach_mul_(corrected, scale)
-        _fused(same, corrected, rates, divisor, found_inf)
+        _fused(own, corrected, their, rates, divisor, found_inf)
     if loose:
         _unfused(loose, rates, scale, healthy)
 
@@ -86,7 +90,7 @@ def _compiled_first(
     parts: Sequence[_Part], compiled: native.Descent, scale: torch.Tensor | None, rates: Rates
 ) -> list[_Part]:
     """Updates what C++ takes of what has a direction, and returns the rest: what has none torch takes all at once."""
-    taken, rest = [], []
+    taken, rest = list[_Part](), list[_Part]()
     for part in parts:
         fit = part.direction is not None and native.fits(part.parameter, part.grad, part.direction)
         (taken if fit else rest).append(part)
@@ -97,15 +101,27 @@ def _compiled_first(
     return rest
 
 
+def _alike(parameters: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) -> bool:
+    """Says whether the fused kernel takes all at once."""
+    tensors = [*parameters, *grads]
+    return (
+        len({values.dtype for values in tensors}) == 1
+        and len({values.device for values in tensors}) == 1
+        and {values.layout for values in grads} == {torch.strided}
+        and all(map(torch.Tensor.is_contiguous, tensors))
+    )
+
+
 def _fused(
-    parts: Sequence[_Part],
-    grads: list[torch.Tensor],
+    parameters: Sequence[torch.Tensor],
+    grads: Sequence[torch.Tensor],
+    buffers: Sequence[torch.Tensor],
     rates: Rates,
     divisor: torch.Tensor | None,
     found_inf: torch.Tensor | None,
 ) -> None:
     torch._fused_sgd_(
-        [part.parameter for part in parts], grads, [part.buffer for part in parts] if rates.momentum else [],
+        list(parameters), list(grads), list(buffers) if rates.momentum else [],
         **rates._asdict(), dampening=0.0, nesterov=False, maximize=False, is_first_step=False, grad_scale=divisor,
         found_inf=found_inf,
     )  # fmt: skip

@@ -6,6 +6,7 @@ curvature; how state is kept between steps is in the methods that the 8-bit form
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -17,8 +18,7 @@ from lowbit.optimizers.curvature import Capture
 from lowbit.optimizers.descent import descend, momentum_buffer
 from lowbit.optimizers.direction import Direction, directions_of
 from lowbit.optimizers.eva_layers import Layer, find_layers
-from lowbit.optimizers.factors import Factors
-from lowbit.optimizers.hyperparameters import rates_of, require
+from lowbit.optimizers.hyperparameters import group_numbers, rates_of, require
 from lowbit.optimizers.layer_steps import LayerSteps
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
@@ -97,6 +97,7 @@ class Eva(MayCompile, MixedStateOptimizer):
         self.choose(compiled=compiled)
         self._layer_steps = LayerSteps()
         self.capture = Capture(modules, stat_samples, exchange, compiled=self.compiled)
+        self.capture.gradients.expected = weakref.WeakMethod(self._expected)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters, whose layers are preconditioned from the next step on."""
@@ -126,27 +127,25 @@ class Eva(MayCompile, MixedStateOptimizer):
             with torch.enable_grad():
                 loss = closure()
         healthy, unscale, unscale_vectors = scaling(self, self.grad_scaler)
-        factors = self._factors() if healthy is None and unscale is None else {}
+        known = self.capture.known() if healthy is None and unscale is None else {}
         fresh = self._renew_statistics(healthy, unscale_vectors)
         # By identity: a tensor's own hash goes through Python.
-        grads = {
-            id(p): grad for group in self.param_groups for p in group["params"] if (grad := p.grad) is not None
-        }
+        grads = {id(p): grad for group in self.param_groups for p in group["params"] if (grad := p.grad) is not None}
         if unscale is not None and grads:
             grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
         layers, a, g = self._preconditioned(grads, fresh)
         done: frozenset[int] = frozenset()
         if layers and self.compiled and healthy is None:
             done = self._layer_steps(
-                layers, grads, a, g, factors=factors, momentum=self._momentum, param_groups=self.param_groups,
+                layers, grads, a, g, known=known, momenta=self._momenta, param_groups=self.param_groups,
                 damping=self.damping, kl_clip=self.kl_clip,
             )  # fmt: skip
         scale, directions = self._directions(layers, grads, a, g) if layers and not done else (None, {})
         for number, group in enumerate(self.param_groups):
             found = [p for p in group["params"] if id(p) in grads and id(p) not in done]
             if found:
-                own = [grads[id(p)] for p in found], [directions.get(id(p)) for p in found]
-                self._descend(found, *own, scale, number, healthy)
+                along = [directions.get(id(p)) for p in found]
+                self._descend(found, [grads[id(p)] for p in found], along, scale, number, healthy)
             group["steps"] += 1
         self._set_capture()
         return loss
@@ -161,15 +160,21 @@ class Eva(MayCompile, MixedStateOptimizer):
         healthy: torch.Tensor | None,
     ) -> None:
         """Updates parameters of one group, which is given by its number, and their momentum."""
-        buffers = [momentum_buffer(self.state[p], p) for p in parameters]
         descend(
-            parameters, grads, buffers, rates_of(self.param_groups[number]), scale=scale, directions=directions,
-            healthy=healthy, compiled=self.descent(number),
+            parameters, grads, self._buffers(parameters), rates_of(self.param_groups[number]), scale=scale,
+            directions=directions, healthy=healthy, compiled=self.descent(number),
         )  # fmt: skip
 
-    def _momentum(self, parameter: torch.Tensor) -> Momentum:
-        """Returns the momentum of a parameter as it is kept, to be updated in place."""
-        return (momentum_buffer(self.state[parameter], parameter),)
+    def _buffers(self, parameters: list[torch.Tensor]) -> list[torch.Tensor]:
+        state = self.state
+        try:
+            return [state[p]["momentum_buffer"] for p in parameters]
+        except KeyError:
+            return [momentum_buffer(state[p], p) for p in parameters]
+
+    def _momenta(self, parameters: list[torch.Tensor]) -> list[Momentum]:
+        """Returns the momentum of parameters as it is kept, to be updated in place."""
+        return [(buffer,) for buffer in self._buffers(parameters)]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer.
@@ -241,27 +246,21 @@ class Eva(MayCompile, MixedStateOptimizer):
     ) -> tuple[torch.Tensor, dict[int, Direction]]:
         """Preconditions layers by torch's operations."""
         dtype = g[0].dtype
+        numbers = group_numbers([layer.weight for layer in layers], self.param_groups)
         biases = [None if layer.bias is None else grads.get(id(layer.bias)) for layer in layers]
         scale, columns = eva_update.precondition(
             [_as(dtype, grads[id(layer.weight)]) for layer in layers],
             [None if bias is None else _as(dtype, bias) for bias in biases], a, g,
-            groups=[layer.groups for layer in layers], lrs=self._rates(layers), damping=self.damping,
+            groups=[layer.groups for layer in layers],
+            lrs=[self.param_groups[number]["lr"] for number in numbers], damping=self.damping,
             kl_clip=self.kl_clip,
         )  # fmt: skip
         return scale, directions_of(layers, grads, a, columns)
 
-    def _factors(self) -> dict[str, Factors]:
-        """Returns the factors of those weight gradients that are still their product."""
-        found = ((name, self.layers[name].weight.grad) for name in self.capture.factored if name in self._optimized)
-        known = {name: self.capture.factors(name, grad) for name, grad in found if grad is not None}
-        return {name: factors for name, factors in known.items() if factors is not None}
-
-    def _rates(self, layers: Sequence[Layer]) -> list[Any]:
-        """Returns the learning rate of each layer's weight."""
-        if len(self.param_groups) == 1:
-            return [self.param_groups[0]["lr"]] * len(layers)
-        rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
-        return [rates[id(layer.weight)] for layer in layers]
+    def _expected(self, name: str, a: torch.Tensor) -> torch.Tensor | None:
+        """Returns the mean input that a step will use of a layer, if this is that of the only pass."""
+        kept = self.state.get(self.layers[name].weight, {}).get("a")
+        return None if kept is None or kept.shape != a.shape else torch.lerp(kept, a, self.stat_decay)
 
     def _statistics(self, weights: Sequence[torch.Tensor]) -> list[tuple[dict[str, torch.Tensor], str]]:
         """Returns where statistics are kept: the state of each weight with a, then with g."""

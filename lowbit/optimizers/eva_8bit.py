@@ -78,6 +78,14 @@ class Eva8bit(Eva):
         dtype = vector_dtype(weights[0].dtype)
         return vectors if dtype == torch.float32 else [vector.to(dtype) for vector in vectors]
 
+    def _expected(self, name: str, a: torch.Tensor) -> torch.Tensor | None:
+        if not self.quantize_statistics:
+            return super()._expected(name, a)
+        ((state, _), _) = self._statistics([self.layers[name].weight])
+        if "a_codes" not in state or not averages.fits([a], [state["a_scales"]]):
+            return None
+        return averages.average([state["a_codes"]], [state["a_scales"]], [a], self.stat_decay, keeps=False)[0]
+
     def _averages(
         self,
         weights: list[torch.Tensor],
@@ -114,10 +122,10 @@ class Eva8bit(Eva):
         for (state, part), code, scale in zip(self._statistics(weights), codes, scales, strict=True):
             _keep(state, part, code, scale, healthy)
 
-    def _momentum(self, parameter: torch.Tensor) -> native.Momentum:
+    def _momenta(self, parameters: list[torch.Tensor]) -> list[native.Momentum]:
         if not self.quantize_momentum:
-            return super()._momentum(parameter)
-        return momentum_8bit.momentum(self.state[parameter], parameter)
+            return super()._momenta(parameters)
+        return [momentum_8bit.momentum(self.state[p], p) for p in parameters]
 
     def _descend(
         self,

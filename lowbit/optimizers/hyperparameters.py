@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,14 @@ class Rates(NamedTuple):
 def rates_of(group: Mapping[str, Any]) -> Rates:
     """Returns the rates of a parameter group as they are now: a schedule may change them between steps."""
     return Rates(group["lr"], group["momentum"], group["weight_decay"])
+
+
+def group_numbers(parameters: Sequence[torch.Tensor], groups: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Returns the number of each parameter's group."""
+    if len(groups) == 1:
+        return [0] * len(parameters)
+    numbers = {id(p): number for number, group in enumerate(groups) for p in group["params"]}
+    return [numbers[id(p)] for p in parameters]
 
 
 _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {

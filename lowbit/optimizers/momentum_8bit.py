@@ -139,7 +139,7 @@ def compiled_first(
     pieces: Iterable[Piece], compiled: native.Descent, scale: torch.Tensor | None, rates: Rates
 ) -> list[Piece]:
     """Updates what C++ takes of what is kept in codes, of which nothing is in full precision then; returns the rest."""
-    taken, rest = [], []
+    taken, rest = list[Piece](), list[Piece]()
     for piece in pieces:
         coded = "momentum_codes" in piece.state or encodes(piece.parameter)
         fit = coded and native.fits(piece.parameter, piece.grad, piece.direction)

@@ -54,10 +54,6 @@ class Exchange:
         self.may_lack = bool(model.find_unused_parameters)
         self._sent: tuple[tuple[str, ...], torch.Tensor, list[int], dist.Work] | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Exchange:
-        """Returns an exchange over the same ranks with nothing on its way; a group cannot be copied."""
-        return Exchange(self._model, self._vectors)
-
     def share(self, samples: int) -> int:
         """Returns how many samples of its own batch each rank takes."""
         return math.ceil(samples / self.ranks)

@@ -76,10 +76,14 @@ class Descent:
 def _cells(
     parameters: Sequence[torch.Tensor], grads: Sequence[torch.Tensor], momenta: Sequence[Momentum], along: Along
 ) -> list[int]:
-    """Lays out what is constant. C++ takes sizes on trust: state that was loaded, or a parameter that has grown, must
-    not write where it likes."""
+    """Lays out what is constant; raises RuntimeError for what is not of one shape.
+
+    C++ takes sizes on trust: state that was loaded, or a parameter that has grown, must not write where it likes.
+    """
     cells: list[int] = []
-    for parameter, grad, momentum, (rows, columns, groups) in zip(parameters, grads, momenta, along.shapes, strict=True):
+    for parameter, grad, momentum, (rows, columns, groups) in zip(
+        parameters, grads, momenta, along.shapes, strict=True
+    ):
         size = parameter.numel()
         fit = grad.numel() == size == rows * columns and rows % groups == 0
         if len(momentum) == 1:

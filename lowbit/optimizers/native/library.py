@@ -33,6 +33,7 @@ FLAGS = (
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "descend": (c_void_p, c_int64, c_void_p, c_void_p, c_int32),
     "precondition": (c_void_p, c_int64, c_void_p, c_double, c_double, c_void_p, c_int32),
+    "rows": (c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int32, c_void_p),
     "encode": (c_void_p, c_int64, c_int64, c_void_p),
     "decode": (c_void_p, c_int64, c_int64, c_void_p),
     "average": (c_void_p, c_void_p, c_int64, c_double, c_int64, c_void_p, c_void_p),

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace {
@@ -18,9 +19,11 @@ struct Layer {
   const float *bias_grad;  // [rows], or null
   const float *a;          // [groups * columns]
   const float *g;          // [rows]
-  const float *inputs;     // factors of G: [samples, columns], or null where G is read
-  const float *outputs;    // [samples, rows]
-  float *column;           // to be filled: -beta g, [rows]
+  // What is known of G, or null: with samples > 0 its factors [samples, columns] and [samples, rows], with 0 the a that
+  // was expected and what `rows` found of it.
+  const float *inputs;
+  const float *outputs;
+  float *column;  // to be filled: -beta g, [rows]
   int64_t rows, columns, groups, samples;
 };
 
@@ -38,6 +41,10 @@ constexpr int64_t SHARED = 1 << 16;
 constexpr int64_t SEEN = 4;
 constexpr double SAME = 1e-4;
 
+struct Row {
+  float square, product;
+};
+
 double dot(const float *x, const float *y, int64_t length) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -45,26 +52,52 @@ double dot(const float *x, const float *y, int64_t length) {
   return sum;
 }
 
-// |G|^2 and g^T G a of the rows of one curvature block, the bias column included, whose part of a is 1.
-Sums from_gradient(const Layer &layer, int64_t group, int32_t threads, std::vector<Sums> &of_rows) {
-  const int64_t rows = layer.rows / layer.groups, columns = layer.columns, first = group * rows;
-  const float *a = layer.a + group * columns;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * columns >= SHARED)
-  for (int64_t row = first; row < first + rows; ++row) {
-    const float *grad = layer.grad + row * columns;
-    float square = 0, product = 0;
+// |row|^2 and row . a; no part of a caller, so that it rounds alike wherever it is called from.
+__attribute__((noinline)) Row of_row(const float *grad, const float *a, int64_t columns) {
+  Row found = {0, 0};
+  float square = 0, product = 0;
 #pragma omp simd reduction(+ : square, product)
-    for (int64_t i = 0; i < columns; ++i) {
-      square += grad[i] * grad[i];
-      product += grad[i] * a[i];
-    }
-    const float last = layer.bias_grad ? layer.bias_grad[row] : 0;
-    of_rows[row - first] = {double(square) + double(last) * last, (double(product) + last) * layer.g[row]};
+  for (int64_t i = 0; i < columns; ++i) {
+    square += grad[i] * grad[i];
+    product += grad[i] * a[i];
   }
+  found.square = square;
+  found.product = product;
+  return found;
+}
+
+// The a of a row's curvature block.
+const float *a_of(const Layer &layer, int64_t row) {
+  return layer.a + row / (layer.rows / layer.groups) * layer.columns;
+}
+
+void read_rows(const Layer &layer, int64_t first, int64_t rows, int32_t threads, Row *found) {
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * layer.columns >= SHARED)
+  for (int64_t row = first; row < first + rows; ++row)
+    found[row - first] = of_row(layer.grad + row * layer.columns, a_of(layer, row), layer.columns);
+}
+
+// Whether what was found of the rows of G, when it was made, is still so: if a is what was expected, and some rows are.
+bool holds(const Layer &layer) {
+  if (std::memcmp(layer.inputs, layer.a, layer.groups * layer.columns * sizeof(float))) return false;
+  const Row *known = reinterpret_cast<const Row *>(layer.outputs);
+  const int64_t step = std::max<int64_t>(1, layer.rows / SEEN);
+  for (int64_t at = step / 2; at < layer.rows; at += step) {
+    const Row found = of_row(layer.grad + at * layer.columns, a_of(layer, at), layer.columns);
+    if (std::memcmp(&found, known + at, sizeof found)) return false;
+  }
+  return true;
+}
+
+// |G|^2 and g^T G a of the rows of one curvature block, the bias column included, whose part of a is 1.
+Sums from_rows(const Layer &layer, int64_t group, const Row *of_rows) {
+  const int64_t rows = layer.rows / layer.groups, first = group * rows;
   Sums sums;
-  for (int64_t row = 0; row < rows; ++row) {
-    sums.grad_sq += of_rows[row].grad_sq;
-    sums.g_grad_a += of_rows[row].g_grad_a;
+  for (int64_t row = first; row < first + rows; ++row) {
+    const Row &found = of_rows[row - first];
+    const double last = layer.bias_grad ? layer.bias_grad[row] : 0;
+    sums.grad_sq += found.square + last * last;
+    sums.g_grad_a += (found.product + last) * layer.g[row];
   }
   return sums;
 }
@@ -131,18 +164,34 @@ extern "C" void stepbench_precondition(const Layer *layers, int64_t count, const
                                        double kl_clip, float *scale, int32_t threads) {
   int64_t most = 0;
   for (int64_t at = 0; at < count; ++at) most = std::max(most, layers[at].rows);
-  std::vector<Sums> of_rows(most);
+  std::vector<Row> read(most);
   std::vector<float> row;
   double v_dot_g_lr_sq = 0, v_dot_v = 0, grad_sq = 0;
-  for (int64_t at = 0; at < count; ++at)
-    for (int64_t group = 0; group < layers[at].groups; ++group) {
-      const Layer &layer = layers[at];
-      const bool product = layer.inputs && is_product(layer, row);
-      const Sums sums = product ? from_factors(layer) : from_gradient(layer, group, threads, of_rows);
-      const Block found = block(layer, group, sums, damping);
+  for (int64_t at = 0; at < count; ++at) {
+    const Layer &layer = layers[at];
+    const int64_t rows = layer.rows / layer.groups;
+    const bool product = layer.inputs && layer.samples > 0 && is_product(layer, row);
+    const bool known = layer.inputs && layer.samples == 0 && holds(layer);
+    for (int64_t group = 0; group < layer.groups; ++group) {
+      if (!product && !known) read_rows(layer, group * rows, rows, threads, read.data());
+      const Row *of_rows = known ? reinterpret_cast<const Row *>(layer.outputs) + group * rows : read.data();
+      const Block found = block(layer, group, product ? from_factors(layer) : from_rows(layer, group, of_rows), damping);
       v_dot_g_lr_sq += lrs[at] * lrs[at] * found.v_dot_g;
       v_dot_v += found.v_dot_v;
       grad_sq += found.grad_sq;
     }
+  }
   *scale = static_cast<float>(clip_factor(v_dot_g_lr_sq, v_dot_v, grad_sq, kl_clip) / damping);
+}
+
+// What `precondition` needs of the rows of a gradient that was just made, for the a that is expected: `found` [rows].
+extern "C" void stepbench_rows(const float *grad, const float *a, int64_t rows, int64_t columns, int64_t groups,
+                               int32_t threads, Row *found) {
+  Layer layer = {};
+  layer.grad = grad;
+  layer.a = a;
+  layer.rows = rows;
+  layer.columns = columns;
+  layer.groups = groups;
+  read_rows(layer, 0, rows, threads, found);
 }

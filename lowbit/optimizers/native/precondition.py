@@ -10,10 +10,31 @@ import torch
 
 from lowbit.optimizers.factors import Factors
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Numbers, Table, all_plain
+from lowbit.optimizers.native.layout import Numbers, Table, all_plain, plain, plain_gradient
 
 # Cells of a layer, as precondition.cpp reads them.
 CELLS = 11
+
+
+class Rows(NamedTuple):
+    """|row|^2 and row . a of the rows of a gradient, [rows, 2], for the a that was expected when they were taken."""
+
+    a: torch.Tensor
+    sums: torch.Tensor
+
+
+def rows_of(grad: torch.Tensor, a: torch.Tensor, rows: int) -> Rows | None:
+    """Returns what `Preconditioner` needs of a gradient, [rows, ...], None where C++ does not take it.
+
+    It takes less time while the gradient is still in a cache. `a` are the mean inputs of the curvature blocks, one
+    after the other.
+    """
+    columns = grad.numel() // rows
+    if not plain_gradient(grad) or not plain(a) or a.numel() % columns or rows % (groups := a.numel() // columns):
+        return None
+    sums = torch.empty(rows, 2)
+    library.call("rows", grad.data_ptr(), a.data_ptr(), rows, columns, groups, torch.get_num_threads(), sums.data_ptr())
+    return Rows(a, sums)
 
 
 class Columns(NamedTuple):
@@ -41,13 +62,14 @@ class Preconditioner:
         *,
         groups: Sequence[int],
         lrs: Sequence[float],
-        factors: Sequence[Factors | None],
+        known: Sequence[Factors | Rows | None],
         damping: float,
         kl_clip: float | None,
     ) -> tuple[torch.Tensor, Columns]:
-        """Returns the scale and the columns of layers that are all plain; of factors that are known G is not read.
+        """Returns the scale and the columns of layers that are all plain.
 
-        Raises RuntimeError for vectors that are not those of their gradient.
+        Of what is known of a gradient some rows are compared, and it is read where they differ. Raises RuntimeError for
+        vectors that are not those of their gradient.
         """
         sizes = [*groups, *(map(torch.Tensor.numel, (*grads, *a, *g)))]
         if sizes != self._sizes:
@@ -56,11 +78,10 @@ class Preconditioner:
         flat, scale = torch.empty(self._before[-1] // torch.float32.itemsize), torch.empty(())
         beginning = flat.data_ptr()
         columns = Columns(flat, [beginning + before for before in self._before[:-1]])
-        known = [(None, None) if each is None or not all_plain(each) else each for each in factors]
+        inputs, outputs, samples = _told(known, a, g)
         self._table.fill(CELLS, {
             0: _addresses(grads), 1: _addresses(bias_grads), 2: _addresses(a), 3: _addresses(g),
-            4: _addresses([inputs for inputs, _ in known]), 5: _addresses([outputs for _, outputs in known]),
-            6: columns.addresses, 10: [0 if inputs is None else len(inputs) for inputs, _ in known],
+            4: inputs, 5: outputs, 6: columns.addresses, 10: samples,
         })  # fmt: skip
         rates = Numbers(lrs)
         library.call(
@@ -83,6 +104,24 @@ class Preconditioner:
             cells += (0, 0, 0, 0, 0, 0, 0, rows, columns, blocks, 0)
         self._table = Table(cells)
         self._before = [0, *accumulate(vector.numel() * vector.itemsize for vector in g)]
+
+
+def _told(
+    known: Sequence[Factors | Rows | None], a: Sequence[torch.Tensor], g: Sequence[torch.Tensor]
+) -> tuple[list[int], list[int], list[int]]:
+    """Returns the addresses of both parts of what is known, and of how many samples factors are, 0 for rows."""
+    inputs, outputs, samples = ([0] * len(known) for _ in range(3))
+    for at, each in enumerate(known):
+        if each is None or not all_plain(each):
+            continue
+        if isinstance(each, Factors):
+            fit = len(each.inputs) > 0
+            samples[at] = len(each.inputs)
+        else:
+            fit = each.a.numel() == a[at].numel() and len(each.sums) == g[at].numel()
+        if fit:
+            inputs[at], outputs[at] = each[0].data_ptr(), each[1].data_ptr()
+    return inputs, outputs, samples
 
 
 def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:

@@ -12,8 +12,8 @@ from torch import nn
 from lowbit.optimizers import kronecker, small_layers
 from lowbit.optimizers.kronecker import Window
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Table, plain
-from lowbit.optimizers.small_layers import Pass
+from lowbit.optimizers.native.layout import Table, all_plain, plain
+from lowbit.optimizers.small_layers import Layer
 
 
 class _Tables(NamedTuple):
@@ -24,16 +24,19 @@ class _Tables(NamedTuple):
     sizes: tuple[int, int, int, int]
 
 
-# A layer with the shapes of its inputs and of its output's gradient.
-_Of = tuple[nn.Linear | nn.Conv2d, torch.Size, torch.Size]
 # Cells of one mean; the first is where its values lie.
 WIDTH = 10
+# Elements of what is averaged here with others; above it a call of its own costs next to nothing.
+LARGEST = 1 << 18
+# Plans that are kept: of those who call with ever other layers none serves twice.
+PLANS = 64
 
 
 class _Plan(NamedTuple):
     """A call for certain layers with certain shapes: all that it needs but where their values lie."""
 
-    of: list[_Of]
+    layers: list[Layer]
+    shapes: list[torch.Size]
     table: Table
     sizes: list[int]
     # Their addresses are in the table.
@@ -45,50 +48,58 @@ class Vectors:
 
     def __init__(self, samples: int) -> None:
         self._samples = samples
-        self._plan = _Plan([], Table(()), [], [])
+        self._plans: dict[tuple[int, ...], _Plan] = {}
 
-    def __call__(self, passes: Sequence[Pass]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Takes and returns what small_layers.vectors does; passes that are not all plain are left to it."""
-        if not passes or not all(map(_fits, passes)):
-            return small_layers.vectors(passes, self._samples)
-        of = [(each.layer, each.inputs.shape, each.gradient.shape) for each in passes]
-        if of != self._plan.of:
-            self._plan = _planned(of, self._samples)
-        _, table, sizes, _ = self._plan
-        table.fill(WIDTH, {0: [values.data_ptr() for each in passes for values in (each.inputs, each.gradient)]})
-        found = torch.empty(sum(sizes))
-        library.call("vectors", table.address, len(sizes), found.data_ptr())
-        parts = torch.split(found, sizes)
-        return list(zip(parts[::2], parts[1::2], strict=True))
+    def __call__(self, layers: Sequence[Layer], seen: Sequence[torch.Tensor], *, inputs: bool) -> list[torch.Tensor]:
+        """Takes and returns what small_layers.vectors does; passes that C++ does not take are left to it."""
+        key, shapes = (inputs, *map(id, layers)), [values.shape for values in seen]
+        plan = self._plans.get(key)
+        if plan is None or plan.shapes != shapes or not all_plain(seen):
+            fit = [
+                _padded_with_zeros(layer) and values.numel() > 0 and plain(values)
+                for layer, values in zip(layers, seen, strict=True)
+            ]
+            if not all(fit):
+                return self._some(fit, layers, seen, inputs=inputs)
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = _planned(list(layers), shapes, self._samples, inputs=inputs)
+        plan.table.fill(WIDTH, {0: list(map(torch.Tensor.data_ptr, seen))})
+        found = torch.empty(sum(plan.sizes))
+        library.call("vectors", plan.table.address, len(seen), found.data_ptr())
+        return list(torch.split(found, plan.sizes))
+
+    def _some(
+        self, fit: Sequence[bool], layers: Sequence[Layer], seen: Sequence[torch.Tensor], *, inputs: bool
+    ) -> list[torch.Tensor]:
+        """Takes the vectors of passes that fit, and leaves the others to torch's operations."""
+        here, there = ([at for at, fits in enumerate(fit) if fits is wanted] for wanted in (True, False))
+        rest = small_layers.vectors(
+            [layers[at] for at in there], [seen[at] for at in there], self._samples, inputs=inputs
+        )
+        own = self([layers[at] for at in here], [seen[at] for at in here], inputs=inputs) if here else []
+        found = dict(zip((*here, *there), (*own, *rest), strict=True))
+        return [found[at] for at in range(len(fit))]
 
 
-def _planned(of: list[_Of], samples: int) -> _Plan:
+def _planned(layers: list[Layer], shapes: list[torch.Size], samples: int, *, inputs: bool) -> _Plan:
     cells, sizes, tables = list[int](), list[int](), list[_Tables]()
-    for layer, *shapes in of:
-        for shape, patch in zip(shapes, (True, False), strict=True):
-            count = min(shape[0], samples)
-            if isinstance(layer, nn.Conv2d):
-                channels, table = shape[1], _patch(layer, shape) if patch else _pixels(shape[2] * shape[3])
-            else:
-                # Rows of a matrix, in however many dimensions, are pictures of one pixel.
-                channels, table = shape[-1], _pixels(1)
-                count *= math.prod(shape[1:-1])
-            cells += (
-                0, table.rows.data_ptr(), table.columns.data_ptr(), sum(sizes), count, channels, *table.sizes,
-            )  # fmt: skip
-            tables.append(table)
-            sizes.append(channels * table.sizes[2] * table.sizes[3])
-    return _Plan(of, Table(cells), sizes, tables)
+    for layer, shape in zip(layers, shapes, strict=True):
+        count = min(shape[0], samples)
+        if isinstance(layer, nn.Conv2d):
+            channels, table = shape[1], _patch(layer, shape) if inputs else _pixels(shape[2] * shape[3])
+        else:
+            # Rows of a matrix, in however many dimensions, are pictures of one pixel.
+            channels, table = shape[-1], _pixels(1)
+            count *= math.prod(shape[1:-1])
+        cells += (0, table.rows.data_ptr(), table.columns.data_ptr(), sum(sizes), count, channels, *table.sizes)
+        tables.append(table)
+        sizes.append(channels * table.sizes[2] * table.sizes[3])
+    return _Plan(layers, shapes, Table(cells), sizes, tables)
 
 
-def _fits(each: Pass) -> bool:
-    layer = each.layer
-    return (
-        plain(each.inputs)
-        and plain(each.gradient)
-        and each.inputs.numel() > 0
-        and (not isinstance(layer, nn.Conv2d) or layer.padding_mode == "zeros")
-    )
+def _padded_with_zeros(layer: Layer) -> bool:
+    return not isinstance(layer, nn.Conv2d) or layer.padding_mode == "zeros"
 
 
 def _patch(layer: nn.Conv2d, shape: torch.Size) -> _Tables:

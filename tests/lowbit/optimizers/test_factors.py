@@ -36,7 +36,7 @@ def ran(change=None, passes=1, keep=False):
         F.cross_entropy(model(torch.ones(2, 60)), torch.tensor([0, 1])).backward()
     if change is not None:
         change(model)
-    return optimizer._factors()
+    return optimizer.capture.known()
 
 
 def replace(model):
@@ -72,4 +72,4 @@ def test_what_torchs_operations_precondition_is_read(how):
     optimizer = Eva(model, 0.1, compiled=how.get("compiled"))
     inputs = torch.ones(2, 60, dtype=how.get("dtype", torch.float32))
     F.cross_entropy(model(inputs), torch.tensor([0, 1])).backward()
-    assert optimizer._factors() == {}
+    assert optimizer.capture.known() == {}

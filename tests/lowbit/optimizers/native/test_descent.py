@@ -134,7 +134,15 @@ def test_nothing_of_a_layers_size_is_allocated():
 def test_gradients_stay_as_they_are():
     p, (grad, *_), direction = problem((300, 512))
     before = grad.clone()
-    descend([p], [grad], [torch.zeros_like(p)], RATES, scale=torch.ones(()), directions=[direction], compiled=native.Descent())
+    descend(
+        [p],
+        [grad],
+        [torch.zeros_like(p)],
+        RATES,
+        scale=torch.ones(()),
+        directions=[direction],
+        compiled=native.Descent(),
+    )
     assert torch.equal(grad, before)
 
 

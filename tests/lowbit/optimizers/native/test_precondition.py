@@ -30,12 +30,12 @@ def problem(seed=0):
         factors.append(known)
     return {
         "grads": grads, "bias_grads": biases, "a": a, "g": g, "groups": [layer[2] for layer in LAYERS],
-        "lrs": [0.1, 0.2, 0.3, 0.1, 0.05], "factors": factors, "damping": 0.03,
+        "lrs": [0.1, 0.2, 0.3, 0.1, 0.05], "known": factors, "damping": 0.03,
     }  # fmt: skip
 
 
 def by_equations(wide, kl_clip):
-    return eva_update.precondition(**{k: v for k, v in wide.items() if k != "factors"}, kl_clip=kl_clip)
+    return eva_update.precondition(**{k: v for k, v in wide.items() if k != "known"}, kl_clip=kl_clip)
 
 
 def by_cpp(given, kl_clip=1e-3):
@@ -94,7 +94,7 @@ def test_statistics_of_another_shape_are_refused():
 
 def test_gradients_of_zero_are_not_clipped():
     given = {k: narrow(v) for k, v in problem().items()}
-    given |= {"grads": [grad * 0 for grad in given["grads"]], "factors": [None] * len(LAYERS)}
+    given |= {"grads": [grad * 0 for grad in given["grads"]], "known": [None] * len(LAYERS)}
     given["bias_grads"] = [None if bias is None else bias * 0 for bias in given["bias_grads"]]
     for kl_clip in (1e-3, 0):
         scale, columns = by_cpp(given, kl_clip)

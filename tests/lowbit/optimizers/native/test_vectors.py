@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,23 +12,40 @@ from torch import nn
 
 from lowbit.optimizers import small_layers
 from lowbit.optimizers.native.vectors import Vectors
-from lowbit.optimizers.small_layers import Pass
 
 generator = torch.Generator().manual_seed(0)
+
+
+class Pass(NamedTuple):
+    """One pass through a layer: its inputs, and its output's gradient."""
+
+    layer: nn.Module
+    inputs: torch.Tensor
+    gradient: torch.Tensor
 
 
 def of_convolution(layer, size, count=3):
     inputs = torch.randn(count, layer.in_channels, *size, generator=generator)
     with torch.no_grad():
         shape = layer(inputs).shape
-    return Pass("conv", layer, inputs, torch.randn(shape, generator=generator))
+    return Pass(layer, inputs, torch.randn(shape, generator=generator))
+
+
+def both(passes, vectors, samples=2):
+    """Returns mean inputs and mean gradients, by torch's operations and by C++."""
+    layers = [each.layer for each in passes]
+    for inputs in (True, False):
+        seen = [each.inputs if inputs else each.gradient for each in passes]
+        yield from zip(
+            small_layers.vectors(layers, seen, samples, inputs=inputs),
+            vectors(layers, seen, inputs=inputs),
+            strict=True,
+        )
 
 
 def close(passes, samples=2):
-    expected, found = small_layers.vectors(passes, samples), Vectors(samples)(passes)
-    for pair in zip(expected, found, strict=True):
-        for one, other in zip(*pair, strict=True):
-            torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
+    for expected, found in both(passes, Vectors(samples), samples):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @given(
@@ -46,18 +65,24 @@ def test_a_pixel_that_a_kernel_sees_among_padding():
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 6, 4), (1, 4)])
 def test_the_vectors_of_linear_layers_beside_others(shape):
-    linear = Pass("fc", nn.Linear(4, 3), torch.randn(shape), torch.randn(*shape[:-1], 3))
+    linear = Pass(nn.Linear(4, 3), torch.randn(shape), torch.randn(*shape[:-1], 3))
     close([of_convolution(nn.Conv2d(3, 4, 3, padding="same", groups=1), (9, 8)), linear, linear])
 
 
 def test_what_is_laid_out_serves_the_next_step_and_not_another_shape():
     vectors, layer = Vectors(2), nn.Conv2d(3, 4, 3, padding=1)
     for size in ((8, 8), (8, 8), (9, 7), (8, 8)):
-        each = of_convolution(layer, size)
-        ((a, g),) = vectors([each])
-        ((expected_a, expected_g),) = small_layers.vectors([each], 2)
-        torch.testing.assert_close(a, expected_a)
-        torch.testing.assert_close(g, expected_g)
+        for expected, found in both([of_convolution(layer, size)], vectors):
+            torch.testing.assert_close(found, expected)
+
+
+def test_plans_of_ever_other_layers_are_not_all_kept(monkeypatch):
+    monkeypatch.setattr("lowbit.optimizers.native.vectors.PLANS", 3)
+    vectors = Vectors(2)
+    for _ in range(8):
+        for expected, found in both([of_convolution(nn.Conv2d(3, 4, 3), (8, 8))], vectors):
+            torch.testing.assert_close(found, expected)
+        assert len(vectors._plans) <= 3
 
 
 def test_what_is_not_plain_is_left_to_torchs_operations():
@@ -67,4 +92,4 @@ def test_what_is_not_plain_is_left_to_torchs_operations():
     close([laid_out, each])
     close([each._replace(inputs=each.inputs.double(), gradient=each.gradient.double())])
     close([of_convolution(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), (8, 8))])
-    assert Vectors(2)([]) == []
+    assert Vectors(2)([], [], inputs=True) == []
