@@ -7,7 +7,7 @@ import torch
 
 from lowbit.optimizers import eva_update
 from lowbit.optimizers.factors import Factors
-from lowbit.optimizers.native.precondition import Preconditioner
+from lowbit.optimizers.native.precondition import Preconditioner, Rows, rows_of
 
 # Rows, columns, curvature blocks, bias, rows of the factors or 0: grouped, factored, and large enough to be shared.
 LAYERS = [(8, 12, 1, True, 0), (6, 5, 3, True, 0), (6, 5, 2, False, 0), (40, 60, 1, True, 2), (300, 400, 1, False, 0)]
@@ -119,3 +119,50 @@ def test_what_is_laid_out_serves_a_step_that_is_alike_and_no_other():
         found, fresh = precondition(**other, kl_clip=1e-3), Preconditioner()(**other, kl_clip=1e-3)
         assert torch.equal(found[0], fresh[0])
         assert torch.equal(found[1].flat, fresh[1].flat)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_that_are_known_stand_for_the_gradient(threads):
+    given = {k: narrow(v) for k, v in problem().items()} | {"known": [None] * len(LAYERS)}
+    expected = by_cpp(given)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        given["known"] = [rows_of(grad, a, len(grad)) for grad, a in zip(given["grads"], given["a"], strict=True)]
+    finally:
+        torch.set_num_threads(before)
+    # Of 300 rows four are compared: 37, 112, 187 and 262.
+    given["grads"][4][38].fill_(float("nan"))
+    found = by_cpp(given)
+    assert torch.equal(found[0], expected[0])
+    assert all(torch.equal(*pair) for pair in zip(found[1], expected[1], strict=True))
+
+
+@pytest.mark.parametrize("changed", ["a", "grads"])
+def test_rows_of_another_mean_input_or_gradient_are_read(changed):
+    given = {k: narrow(v) for k, v in problem().items()} | {"known": [None] * len(LAYERS)}
+    # What is compared of them is nothing, whatever they are multiplied by.
+    given["grads"][4][37::75] = 0
+    rows = rows_of(given["grads"][4], given["a"][4], 300)
+    given[changed][4] = given[changed][4] + 1
+    expected = by_cpp(given)
+    found = by_cpp(given | {"known": [None] * 4 + [rows]})
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1][4], expected[1][4])
+
+
+def test_rows_are_of_plain_gradients_whose_mean_input_fits():
+    grad, a = torch.randn(6, 4), torch.randn(4)
+    assert rows_of(grad, a, 6) is not None
+    assert rows_of(grad, torch.randn(8), 6) is not None
+    assert rows_of(grad.double(), a, 6) is None
+    assert rows_of(grad.t().contiguous().t(), a, 6) is None
+    assert rows_of(grad, torch.randn(5), 6) is None
+    assert rows_of(grad, torch.randn(16), 6) is None
+
+
+def test_what_is_known_of_another_shape_is_not_used():
+    given = {k: narrow(v) for k, v in problem().items()} | {"known": [None] * len(LAYERS)}
+    expected = by_cpp(given)
+    known = [None, None, None, Factors(torch.empty(0, 60), torch.empty(0, 40)), Rows(torch.randn(7), torch.randn(9, 2))]
+    assert torch.equal(by_cpp(given | {"known": known})[0], expected[0])
