@@ -7,6 +7,7 @@ using the dequantized average would take all of it, for no less memory.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -19,9 +20,9 @@ from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.hyperparameters import rates_of
 from lowbit.optimizers.kronecker import vector_dtype
-from lowbit.optimizers.native import averages
 from lowbit.optimizers.native import blockwise as native_blockwise
 from lowbit.optimizers.native import descent as native
+from lowbit.optimizers.native.averages import Averages
 
 
 class Eva8bit(Eva):
@@ -56,6 +57,9 @@ class Eva8bit(Eva):
     ) -> None:
         self.quantize_statistics = quantize_statistics
         self.quantize_momentum = quantize_momentum
+        self._in_codes = Averages()
+        # By layer.
+        self._expected_of: dict[str, Averages] = collections.defaultdict(Averages)
         super().__init__(model, lr, *options, **named)
 
     @property
@@ -82,9 +86,11 @@ class Eva8bit(Eva):
         if not self.quantize_statistics:
             return super()._expected(name, a)
         ((state, _), _) = self._statistics([self.layers[name].weight])
-        if "a_codes" not in state or not averages.fits([a], [state["a_scales"]]):
+        if "a_codes" not in state:
             return None
-        return averages.average([state["a_codes"]], [state["a_scales"]], [a], self.stat_decay, keeps=False)[0]
+        kept = [state["a_codes"]], [state["a_scales"]]
+        found = self._expected_of[name](*kept, [a], self.stat_decay, keeps=False)
+        return None if found is None else found[0]
 
     def _averages(
         self,
@@ -95,10 +101,9 @@ class Eva8bit(Eva):
     ) -> list[torch.Tensor]:
         if self.compiled and self.quantize_statistics and healthy is None and all(known):
             found = self._statistics(weights)
-            scales = [state[f"{part}_scales"] for state, part in found]
-            if averages.fits(new, scales):
-                codes = [state[f"{part}_codes"] for state, part in found]
-                result = averages.average(codes, scales, new, self.stat_decay, keeps=self._encodes_at_once)
+            codes, scales = ([state[f"{part}_{kind}"] for state, part in found] for kind in ("codes", "scales"))
+            result = self._in_codes(codes, scales, new, self.stat_decay, keeps=self._encodes_at_once)
+            if result is not None:
                 if not self._encodes_at_once:
                     self._store_statistics(weights, result, None)
                 return result

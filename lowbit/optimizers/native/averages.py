@@ -8,25 +8,59 @@ import torch
 
 from lowbit.optimizers import blockwise
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Table, plain
+from lowbit.optimizers.native.layout import Table, all_plain
 
 _CPU = torch.device("cpu")
+# Cells of a vector, as blockwise.cpp reads them; the first is where its average comes to be.
+CELLS = 4
 
 
-def fits(fresh: Sequence[torch.Tensor], scales: Sequence[torch.Tensor]) -> bool:
-    """Says whether vectors and what is kept of them are of the kind that C++ takes."""
-    return all(map(plain, fresh)) and all(map(plain, scales))
+class Averages:
+    """Averages vectors; what a call needs is laid out once for steps that are alike."""
+
+    def __init__(self) -> None:
+        # Codes and scales, which stay where they are while they are held, and what they and the vectors are.
+        self._kept: list[torch.Tensor] = []
+        self._of: list[int] = []
+        self._sizes: list[int] = []
+        self._table = Table(())
+
+    def __call__(
+        self,
+        codes: Sequence[torch.Tensor],
+        scales: Sequence[torch.Tensor],
+        fresh: Sequence[torch.Tensor],
+        decay: float,
+        *,
+        keeps: bool,
+    ) -> list[torch.Tensor] | None:
+        """Returns the running averages of vectors that are kept in codes; `keeps` writes them there, in place.
+
+        Returns None for vectors that C++ does not take, and raises RuntimeError for those of other sizes than what is
+        kept of them.
+        """
+        if not all_plain(fresh):
+            return None
+        kept = [*codes, *scales]
+        of = [*map(id, kept), *map(torch.Tensor.data_ptr, kept), *map(torch.Tensor.numel, (*kept, *fresh))]
+        if of != self._of:
+            if not all_plain(scales):
+                return None
+            self._sizes, self._table = _laid_out(codes, scales, fresh)
+            self._kept, self._of = kept, of
+        found = torch.split(torch.empty(sum(self._sizes)), self._sizes)
+        self._table.fill(CELLS, {0: list(map(torch.Tensor.data_ptr, found))})
+        given = Table(list(map(torch.Tensor.data_ptr, fresh)))
+        library.call(
+            "average", self._table.address, given.address, len(fresh), decay, blockwise.BLOCK,
+            blockwise.decoding(_CPU).data_ptr(), blockwise.encoding(_CPU).data_ptr() if keeps else None,
+        )  # fmt: skip
+        return list(found)
 
 
-def average(
-    codes: Sequence[torch.Tensor],
-    scales: Sequence[torch.Tensor],
-    fresh: Sequence[torch.Tensor],
-    decay: float,
-    *,
-    keeps: bool,
-) -> list[torch.Tensor]:
-    """Returns the running averages of vectors that are kept in codes; `keeps` writes them there, in place."""
+def _laid_out(
+    codes: Sequence[torch.Tensor], scales: Sequence[torch.Tensor], fresh: Sequence[torch.Tensor]
+) -> tuple[list[int], Table]:
     sizes = [vector.numel() for vector in fresh]
     blocks = list(blockwise.Layout(tuple(sizes)).blocks)
     whole = all(code.dtype is torch.uint8 and code.is_cpu and code.is_contiguous() for code in codes)
@@ -35,13 +69,7 @@ def average(
         raise RuntimeError(
             "statistics are not those of the model's layers; load a state that was saved with this model"
         )
-    found = list(torch.split(torch.empty(sum(sizes)), sizes))
     cells: list[int] = []
-    for size, values, code, scale in zip(sizes, found, codes, scales, strict=True):
-        cells += (values.data_ptr(), code.data_ptr(), scale.data_ptr(), size)
-    vectors, given = Table(cells), Table([vector.data_ptr() for vector in fresh])
-    library.call(
-        "average", vectors.address, given.address, len(fresh), decay, blockwise.BLOCK,
-        blockwise.decoding(_CPU).data_ptr(), blockwise.encoding(_CPU).data_ptr() if keeps else None,
-    )  # fmt: skip
-    return found
+    for size, code, scale in zip(sizes, codes, scales, strict=True):
+        cells += (0, code.data_ptr(), scale.data_ptr(), size)
+    return sizes, Table(cells)

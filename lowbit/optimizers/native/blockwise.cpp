@@ -18,6 +18,9 @@ struct Vector {
   int64_t size;
 };
 
+// Values of which halves are made at a time.
+constexpr int64_t LONGEST = 256;
+
 int32_t bits(float value) {
   int32_t found;
   std::memcpy(&found, &value, sizeof found);
@@ -47,12 +50,26 @@ void encode(const Vector &vector, int64_t block, const uint8_t *table) {
     // Written so that what is not a number stays.
     const float scale = largest < FLT_MIN ? FLT_MIN : largest, inverse = 1 / scale;
     vector.scales[number] = scale;
-    for (int64_t i = 0; i < length; ++i) codes[i] = table[half(values[i] * inverse)];
+    // Apart, as vectors can be made of the first only.
+    int32_t halves[LONGEST];
+    for (int64_t first = 0; first < length; first += LONGEST) {
+      const int64_t count = std::min(LONGEST, length - first);
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) halves[i] = half(values[first + i] * inverse);
+      for (int64_t i = 0; i < count; ++i) codes[first + i] = table[halves[i]];
+    }
   }
 }
 
 void decode(const Vector &vector, int64_t block, const float *table) {
-  for (int64_t i = 0; i < vector.size; ++i) vector.values[i] = table[vector.codes[i]] * vector.scales[i / block];
+  for (int64_t start = 0, number = 0; start < vector.size; start += block, ++number) {
+    const float scale = vector.scales[number];
+    const uint8_t *codes = vector.codes + start;
+    float *values = vector.values + start;
+    const int64_t length = std::min(block, vector.size - start);
+#pragma omp simd
+    for (int64_t i = 0; i < length; ++i) values[i] = table[codes[i]] * scale;
+  }
 }
 
 }  // namespace

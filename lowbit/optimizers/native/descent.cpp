@@ -21,6 +21,8 @@ constexpr int64_t VECTOR = 16;
 // 1,024 floats to the next.
 constexpr int64_t AHEAD = 512;
 constexpr float SMALLEST_SCALE = 1e-30f;
+// A number among whole ones only, of which the last bits are what is added: so the nearest whole number is found.
+constexpr float WHOLE = 3 << 22;
 constexpr float TOP_SQUARED = 127.0f * 127.0f;
 
 // As native/descent.py lays it out: 8 bytes each. Momentum is either a buffer, or codes [blocks, block] and scales.
@@ -154,8 +156,10 @@ void coded(const Part &part, const Step &step, int64_t first, int64_t last) {
     const float scale = part.scales[block] = largest + SMALLEST_SCALE, inverse = TOP_SQUARED / scale;
 #pragma omp simd
     for (int64_t i = 0; i < whole; ++i) {
-      const float root = std::nearbyint(std::sqrt(std::fabs(moved[i]) * inverse));
-      codes[i] = static_cast<int8_t>(static_cast<int32_t>(moved[i] < 0 ? -root : root));
+      const float root = std::copysign(std::sqrt(std::fabs(moved[i]) * inverse), moved[i]) + WHOLE;
+      int32_t bits;
+      std::memcpy(&bits, &root, sizeof bits);
+      codes[i] = static_cast<int8_t>(bits);
     }
     std::memcpy(part.codes + start, codes, stop - start);
   }
