@@ -24,7 +24,6 @@ from lowbit.optimizers.small_layers import Layer
 # What packs tensors that are saved for backward, None if nobody does.
 _PACKED = torch._C._autograd._top_saved_tensors_default_hooks  # noqa: SLF001 - there is no public way
 
-
 # Where all weights are smaller, so many elements of gradients are held all the same: fewer cost more calls.
 HELD = 1 << 16
 
@@ -167,6 +166,7 @@ class Capture:
 
     def known(self) -> dict[str, Factors | Rows]:
         """Returns what is known of the weight gradients of layers that had one pass."""
+        self._release()
         once = (name for name in self.gradients.names if name in self.sums and self.sums[name].passes == 1)
         found = {name: self.gradients.of(name) for name in once}
         return {name: known for name, known in found.items() if known is not None}

@@ -61,6 +61,17 @@ def twice_in_one_pass(model, _optimizer, index):
     (loss(model, index) + loss(model, index + 10)).backward()
 
 
+def twice_and_one_held(model, optimizer, index):
+    """Of two passes one is released at once and one still held when the step asks: another is awaited for good."""
+    model(torch.randn(2, 16, 8, 8))
+    unused = model(torch.randn(2, 16, 8, 8))
+    receive, optimizer.capture._most = optimizer.capture.receive, 1
+    optimizer.capture.receive = lambda *given: (receive(*given), setattr(optimizer.capture, "_most", 1 << 30))
+    (loss(model, index) + loss(model, index + 10)).backward()
+    optimizer.capture.receive = receive
+    del unused
+
+
 def clipped(model, _optimizer, index):
     loss(model, index).backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1e-2)
@@ -104,8 +115,8 @@ def rated(model, optimizer, index):
 @pytest.mark.parametrize(
     "between",
     [
-        plainly, accumulated, twice_in_one_pass, clipped, penalized, hooked, replaced, overwritten_past_the_counter,
-        reloaded, rated,
+        plainly, accumulated, twice_in_one_pass, twice_and_one_held, clipped, penalized, hooked, replaced,
+        overwritten_past_the_counter, reloaded, rated,
     ],
 )  # fmt: skip
 def test_a_step_is_bit_for_bit_that_which_reads_gradients(form, between, monkeypatch):
