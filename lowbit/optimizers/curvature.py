@@ -37,7 +37,7 @@ class _Sum(NamedTuple):
 
 
 class _Passed:
-    """A pass of a layer whose output's gradient is awaited: a hook on what computes that gradient, which keeps it."""
+    """A pass of a layer whose output's gradient is awaited: a hook on what has made the output, which keeps it."""
 
     __slots__ = ("__weakref__", "_capture", "a", "elements", "factored", "inputs", "layer", "name", "summed")
 
@@ -95,9 +95,11 @@ class Capture:
         self.sums: dict[str, _Sum] = {}
         # Gradients are not all here where ranks average them.
         self.foresees = compiled and exchange is None
+        self.sums_rows = False
         self.gradients = KnownGradients(self.layers)
         # Passes whose inputs wait for backward, which keeps them, and such whose gradients are taken together.
         self._waiting: list[weakref.ref[_Passed]] = []
+        self._enough = 2 * len(self.layers)
         self._held: list[tuple[_Passed, torch.Tensor]] = []
         self._held_elements = 0
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
@@ -108,9 +110,10 @@ class Capture:
 
     def wait(self, passed: _Passed) -> None:
         """Leaves a pass's inputs where autograd has them until backward begins, to take them with those of others."""
-        if len(self._waiting) >= 2 * len(self.layers):
-            # Passes that nothing was computed back from.
+        if len(self._waiting) >= self._enough:
+            # Without the passes that nothing was computed back from.
             self._waiting = [each for each in self._waiting if each() is not None]
+            self._enough = 2 * max(len(self.layers), len(self._waiting))
         self._waiting.append(weakref.ref(passed))
 
     def receive(self, passed: _Passed, gradient: torch.Tensor) -> None:
@@ -118,11 +121,11 @@ class Capture:
         if passed.a is None:
             self._take_inputs(passed)
         assert passed.a is not None
-        if self.foresees and passed.name not in self.sums:
-            if passed.factored and passed.inputs is not None:
-                self.gradients.comes(passed.name, Factors(_matrix(passed.inputs), _matrix(gradient)))
-            elif passed.summed:
-                self.gradients.comes(passed.name, passed.a)
+        if passed.factored and passed.inputs is not None:
+            self.gradients.comes(passed.name, Factors(_matrix(passed.inputs), _matrix(gradient)))
+            passed.inputs = None
+        elif passed.summed and self.sums_rows:
+            self.gradients.comes(passed.name, passed.a)
         if passed.elements:
             self._held.append((passed, gradient))
             self._held_elements += passed.elements
@@ -211,14 +214,21 @@ def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, outp
     weight = module._parameters.get("weight")  # noqa: SLF001 - as state_dict and named_parameters read it
     if weight is not None and not weight.requires_grad:
         return
+    if given.numel() == 0:
+        # It has no mean.
+        return
     passed = _Passed(capture, name, module, output)
-    same = output.dtype is given.dtype
+    # Autograd keeps these inputs too, and nobody writes to them, unless somebody packs them away, as a checkpoint does:
+    # it counts on their being gone. Of more dimensions a linear layer keeps what it has laid out anew.
+    kept = output.dtype is given.dtype and _PACKED(True) is None
+    kept = kept and (given.ndim <= 2 or given.is_contiguous() or isinstance(module, nn.Conv2d))
     # Only C++ makes use of what is known of gradients, and takes nothing but fp32.
-    if capture.foresees and same and given.dtype is torch.float32:
-        passed.factored = worth_keeping(module, given)
+    if capture.foresees and given.dtype is output.dtype is torch.float32:
+        passed.factored = kept and worth_keeping(module, given)
         passed.summed = weight is not None and weight.numel() >= LARGE
-    # Autograd keeps the inputs too, unless somebody packs them away: a checkpoint counts on their being gone.
-    waits = same and given.numel() <= capture.largest and small_layers.batched(module, given) and _PACKED(True) is None
+        if passed.factored or passed.summed:
+            capture.gradients.outdated(name)
+    waits = kept and given.numel() <= capture.largest and small_layers.batched(module, given)
     if waits or passed.factored:
         passed.inputs = given
     if waits:

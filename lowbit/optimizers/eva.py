@@ -140,6 +140,8 @@ class Eva(MayCompile, MixedStateOptimizer):
                 layers, grads, a, g, known=known, momenta=self._momenta, param_groups=self.param_groups,
                 damping=self.damping, kl_clip=self.kl_clip,
             )  # fmt: skip
+        # Nobody asks for sums of rows where torch's operations read gradients.
+        self.capture.sums_rows = bool(done)
         scale, directions = self._directions(layers, grads, a, g) if layers and not done else (None, {})
         for number, group in enumerate(self.param_groups):
             found = [p for p in group["params"] if id(p) in grads and id(p) not in done]
@@ -259,7 +261,7 @@ class Eva(MayCompile, MixedStateOptimizer):
 
     def _expected(self, name: str, a: torch.Tensor) -> torch.Tensor | None:
         """Returns the mean input that a step will use of a layer, if this is that of the only pass."""
-        kept = self.state.get(self.layers[name].weight, {}).get("a")
+        kept = self.state.get(self.layers[name].weight, {}).get("a") if name in self._optimized else None
         return None if kept is None or kept.shape != a.shape else torch.lerp(kept, a, self.stat_decay)
 
     def _statistics(self, weights: Sequence[torch.Tensor]) -> list[tuple[dict[str, torch.Tensor], str]]:

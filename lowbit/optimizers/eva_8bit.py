@@ -85,8 +85,8 @@ class Eva8bit(Eva):
     def _expected(self, name: str, a: torch.Tensor) -> torch.Tensor | None:
         if not self.quantize_statistics:
             return super()._expected(name, a)
-        ((state, _), _) = self._statistics([self.layers[name].weight])
-        if "a_codes" not in state:
+        state = self.state.get(self.layers[name].weight, {})
+        if name not in self._optimized or "a_codes" not in state or state["a_codes"].shape != a.shape:
             return None
         kept = [state["a_codes"]], [state["a_scales"]]
         found = self._expected_of[name](*kept, [a], self.stat_decay, keeps=False)

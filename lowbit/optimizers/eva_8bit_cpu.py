@@ -62,6 +62,10 @@ class Eva8bitCPU(Eva8bit):
             return value.to("cpu", copy=True)
         return super().place(key, value, parameter)
 
+    def _expected(self, name: str, a: torch.Tensor) -> torch.Tensor | None:
+        self._settle()
+        return super()._expected(name, a)
+
     def _statistics(self, weights: Sequence[torch.Tensor]) -> list[tuple[dict[str, torch.Tensor], str]]:
         self._settle()
         return super()._statistics(weights)

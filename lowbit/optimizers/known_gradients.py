@@ -58,6 +58,12 @@ class KnownGradients:
         assert isinstance(weight, torch.Tensor)
         return weight
 
+    def outdated(self, name: str) -> None:
+        """Drops a gradient that its weight has no more: who gives it up may not have told the optimizer."""
+        left = self._left.get(name)
+        if left is not None and self._weight(name).grad is not left.grad:
+            del self._left[name]
+
     def settle(self, name: str, grad: torch.Tensor | None) -> None:
         """Takes a gradient that autograd has just left."""
         of = self._coming.pop(name, None)
@@ -80,9 +86,9 @@ class KnownGradients:
     def of(self, name: str) -> Factors | Rows | None:
         """Returns what is known of the gradient that a layer's weight has, or None where that is not sure.
 
-        It is, if it is the tensor of one single backward pass and nothing has been written to it since, nor to its
-        factors: not another pass, not clipping, not the next batch. What a penalty has added in the same pass nobody
-        can tell from outside; who uses factors compares some rows.
+        It is, if it is the tensor of one single backward pass and if version counters say that nothing has been written
+        to it since, nor to its factors: not another pass, not clipping, not the next batch. What a penalty has added in
+        the same pass they do not tell, nor what is written through `.data`; who uses what is known compares some rows.
         """
         grad, known, versions = self._left[name]
         # A gradient that autograd made and nobody has written to is at its version 0.

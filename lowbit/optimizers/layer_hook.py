@@ -11,6 +11,9 @@ from torch import nn
 
 from lowbit.optimizers import kronecker
 
+# The innermost transformation of torch.func, None outside of all.
+_TRANSFORMED = torch._C._functorch.peek_interpreter_stack  # noqa: SLF001 - there is no public way
+
 
 class Capturing(Protocol):
     """What collects the vectors of layers."""
@@ -58,6 +61,9 @@ class LayerHook(Generic[C]):
     ) -> None:
         capture = self._capture()
         if capture is None or not capture.active or not output.requires_grad or module is not self._module():
+            return
+        if _TRANSFORMED() is not None:
+            # What torch.func differentiates gives no parameter a gradient, and its tensors have no memory of their own.
             return
         assert isinstance(module, kronecker.LAYERS)
         given = kronecker.at_least_fp32(inputs[0] if inputs else named["input"])

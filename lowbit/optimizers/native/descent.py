@@ -85,7 +85,8 @@ def _cells(
         parameters, grads, momenta, along.shapes, strict=True
     ):
         size = parameter.numel()
-        fit = grad.numel() == size == rows * columns and rows % groups == 0
+        here = all(part.is_cpu and part.is_contiguous() for part in momentum)
+        fit = here and grad.numel() == size == rows * columns and rows % groups == 0
         if len(momentum) == 1:
             (buffer,) = momentum
             fit = fit and buffer.numel() == size and buffer.dtype is torch.float32

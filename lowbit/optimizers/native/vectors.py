@@ -12,7 +12,7 @@ from torch import nn
 from lowbit.optimizers import kronecker, small_layers
 from lowbit.optimizers.kronecker import Window
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Table, all_plain, plain
+from lowbit.optimizers.native.layout import Table, all_plain_gradients, plain_gradient
 from lowbit.optimizers.small_layers import Layer
 
 
@@ -54,9 +54,9 @@ class Vectors:
         """Takes and returns what small_layers.vectors does; passes that C++ does not take are left to it."""
         key, shapes = (inputs, *map(id, layers)), [values.shape for values in seen]
         plan = self._plans.get(key)
-        if plan is None or plan.shapes != shapes or not all_plain(seen):
+        if plan is None or plan.shapes != shapes or not all_plain_gradients(seen):
             fit = [
-                _padded_with_zeros(layer) and values.numel() > 0 and plain(values)
+                _padded_with_zeros(layer) and values.numel() > 0 and plain_gradient(values)
                 for layer, values in zip(layers, seen, strict=True)
             ]
             if not all(fit):

@@ -13,7 +13,7 @@ from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.eva_8bit_cpu import Eva8bitCPU
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.precondition import Rows
+from lowbit.optimizers.native.precondition import Preconditioner, Rows
 
 pytestmark = pytest.mark.skipif(library.missing() is not None, reason="no C++ compiler")
 
@@ -166,3 +166,74 @@ def test_hooks_hold_no_optimizer():
     assert reference() is None
     model.zero_grad()
     loss(model).backward()
+
+
+def test_a_change_past_the_counter_shows_in_the_longest_row():
+    model = net()
+    optimizer = Eva(model, 0.05)
+    loss(model).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    loss(model, 1).backward()
+    rows = optimizer.capture.known()["2"]
+    longest = int(rows.sums[:, 0].argmax())
+    # Not one of those that are compared at any rate.
+    assert longest % 32 != 16
+    a = optimizer._expected("2", optimizer.capture.sums["2"].a)
+    given = {"groups": [1], "lrs": [0.05], "damping": 0.03, "kl_clip": 1e-3}
+    vectors = [a], [torch.randn(130)]
+    grad = model[2].weight.grad
+    for change in (1.0, 0.5):
+        grad.data[longest] *= change
+        known, read = (Preconditioner()([grad], [None], *vectors, known=[each], **given) for each in (rows, None))
+        assert torch.equal(known[0], read[0])
+        assert torch.equal(known[1].flat, read[1].flat)
+
+
+@pytest.mark.parametrize("form", [Eva, Eva8bit, Eva8bitCPU])
+def test_layers_of_no_group_get_no_state(form):
+    model = net()
+    optimizer = form(model, 0.05, param_groups=[{"params": list(model[4].parameters())}])
+    for index in range(2):
+        optimizer.zero_grad()
+        loss(model, index).backward()
+        optimizer.step()
+    assert len(optimizer.state_dict()["state"]) == 2
+
+
+@pytest.mark.parametrize("form", [Eva, Eva8bit])
+def test_statistics_of_another_size_are_refused_by_the_step_and_not_by_backward(form):
+    model = net()
+    optimizer = form(model, 0.05)
+    loss(model).backward()
+    optimizer.step()
+    state = optimizer.state[model[2].weight]
+    key = "a" if form is Eva else "a_codes"
+    state[key] = state[key][:10].clone()
+    loss(model, 1).backward()
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+
+
+def test_a_gradient_that_its_weight_has_no_more_is_dropped_at_the_next_pass():
+    model = net()
+    optimizer = Eva(model, 0.05)
+    loss(model).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    loss(model, 1).backward()
+    model.zero_grad()
+    assert optimizer.capture.gradients.names
+    loss(model, 2)
+    assert optimizer.capture.gradients.names == []
+
+
+def test_rows_are_not_summed_for_torchs_operations():
+    model = net()
+    optimizer = Eva(model, 0.05)
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.05)
+    for index in range(3):
+        optimizer.zero_grad()
+        loss(model, index).backward()
+        assert optimizer.capture.known() == {}
+        optimizer.step()
