@@ -32,11 +32,15 @@ LARGEST = 1 << 18
 PLANS = 64
 
 
+# Shapes of what layers saw, and how kernels of convolutions move, which anybody may change.
+_Seen = tuple[list[torch.Size], list[tuple[object, ...]]]
+
+
 class _Plan(NamedTuple):
     """A call for certain layers with certain shapes: all that it needs but where their values lie."""
 
     layers: list[Layer]
-    shapes: list[torch.Size]
+    of: _Seen
     table: Table
     sizes: list[int]
     # Their addresses are in the table.
@@ -52,9 +56,13 @@ class Vectors:
 
     def __call__(self, layers: Sequence[Layer], seen: Sequence[torch.Tensor], *, inputs: bool) -> list[torch.Tensor]:
         """Takes and returns what small_layers.vectors does; passes that C++ does not take are left to it."""
-        key, shapes = (inputs, *map(id, layers)), [values.shape for values in seen]
+        key = (inputs, *map(id, layers))
+        moves: list[tuple[object, ...]] = (
+            [(x.stride, x.padding, x.dilation) for x in layers if isinstance(x, nn.Conv2d)] if inputs else []
+        )
+        of: _Seen = [values.shape for values in seen], moves
         plan = self._plans.get(key)
-        if plan is None or plan.shapes != shapes or not all_plain_gradients(seen):
+        if plan is None or plan.of != of or not all_plain_gradients(seen):
             fit = [
                 _padded_with_zeros(layer) and values.numel() > 0 and plain_gradient(values)
                 for layer, values in zip(layers, seen, strict=True)
@@ -63,7 +71,7 @@ class Vectors:
                 return self._some(fit, layers, seen, inputs=inputs)
             if len(self._plans) >= PLANS:
                 self._plans.clear()
-            plan = self._plans[key] = _planned(list(layers), shapes, self._samples, inputs=inputs)
+            plan = self._plans[key] = _planned(list(layers), of, self._samples, inputs=inputs)
         plan.table.fill(WIDTH, {0: list(map(torch.Tensor.data_ptr, seen))})
         found = torch.empty(sum(plan.sizes))
         library.call("vectors", plan.table.address, len(seen), found.data_ptr())
@@ -82,9 +90,9 @@ class Vectors:
         return [found[at] for at in range(len(fit))]
 
 
-def _planned(layers: list[Layer], shapes: list[torch.Size], samples: int, *, inputs: bool) -> _Plan:
+def _planned(layers: list[Layer], of: _Seen, samples: int, *, inputs: bool) -> _Plan:
     cells, sizes, tables = list[int](), list[int](), list[_Tables]()
-    for layer, shape in zip(layers, shapes, strict=True):
+    for layer, shape in zip(layers, of[0], strict=True):
         count = min(shape[0], samples)
         if isinstance(layer, nn.Conv2d):
             channels, table = shape[1], _patch(layer, shape) if inputs else _pixels(shape[2] * shape[3])
@@ -95,7 +103,7 @@ def _planned(layers: list[Layer], shapes: list[torch.Size], samples: int, *, inp
         cells += (0, table.rows.data_ptr(), table.columns.data_ptr(), sum(sizes), count, channels, *table.sizes)
         tables.append(table)
         sizes.append(channels * table.sizes[2] * table.sizes[3])
-    return _Plan(layers, shapes, Table(cells), sizes, tables)
+    return _Plan(layers, of, Table(cells), sizes, tables)
 
 
 def _padded_with_zeros(layer: Layer) -> bool:

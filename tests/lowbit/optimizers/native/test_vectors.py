@@ -76,6 +76,15 @@ def test_what_is_laid_out_serves_the_next_step_and_not_another_shape():
             torch.testing.assert_close(found, expected)
 
 
+def test_a_kernel_may_move_in_another_way_from_one_step_to_the_next():
+    vectors, layer = Vectors(2), nn.Conv2d(3, 4, 3, padding=1)
+    for dilation in (1, 2, 1):
+        layer.padding = layer.dilation = (dilation, dilation)
+        layer._reversed_padding_repeated_twice = [dilation] * 4
+        for expected, found in both([of_convolution(layer, (9, 9))], vectors):
+            torch.testing.assert_close(found, expected)
+
+
 def test_plans_of_ever_other_layers_are_not_all_kept(monkeypatch):
     monkeypatch.setattr("lowbit.optimizers.native.vectors.PLANS", 3)
     vectors = Vectors(2)
