@@ -14,8 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from lowbit.optimizers import small_layers
 from lowbit.optimizers.factors import Factors, worth_keeping
 from lowbit.optimizers.known_gradients import LARGE, KnownGradients
-from lowbit.optimizers.kronecker import at_least_fp32, output_vector
-from lowbit.optimizers.layer_hook import LayerHook, input_vector
+from lowbit.optimizers.kronecker import at_least_fp32, input_vector, output_vector
+from lowbit.optimizers.layer_hook import LayerHook
 from lowbit.optimizers.native import vectors as native
 from lowbit.optimizers.native.precondition import Rows
 from lowbit.optimizers.ranks import Exchange

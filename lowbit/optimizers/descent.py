@@ -51,8 +51,9 @@ def descend(
     first step. Where a direction is None, nu V is the gradient. Where `healthy` is false nothing changes but gradients,
     which may be overwritten. With `compiled` what C++ takes is updated there, and its gradients stay as they are.
     """
+    found_inf = None if healthy is None else (~healthy).float()
     if all(direction is None for direction in directions) and _alike(parameters, grads):
-        _fused(parameters, grads, buffers, rates, None, None if healthy is None else (~healthy).float())
+        _fused(parameters, grads, buffers, rates, None, found_inf)
         return
     parts = [_Part(*of) for of in zip(parameters, grads, buffers, directions, strict=True)]
     if compiled is not None and native.takes(rates, healthy):
@@ -60,13 +61,11 @@ def descend(
     groups: dict[tuple[torch.dtype, torch.device, bool], list[_Part]] = {}
     loose: list[_Part] = []
     for part in parts:
-        p, grad = part.parameter, part.grad
-        # The fused kernel reads three tensors element by element as they lie in memory, and does not check how.
-        if p.is_contiguous() and grad.is_contiguous() and grad.dtype == p.dtype and not grad.is_sparse:
+        p = part.parameter
+        if _alike([p], [part.grad]):
             groups.setdefault((p.dtype, p.device, part.direction is not None), []).append(part)
         else:
             loose.append(part)
-    found_inf = None if healthy is None else (~healthy).float()
     for (_, _, directed), same in groups.items():
         own, their = [part.parameter for part in same], [part.buffer for part in same]
         if not directed:
@@ -102,7 +101,7 @@ def _compiled_first(
 
 
 def _alike(parameters: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) -> bool:
-    """Says whether the fused kernel takes all at once."""
+    """Says whether the fused kernel takes all at once: it reads them as they lie in memory, and does not check how."""
     tensors = [*parameters, *grads]
     return (
         len({values.dtype for values in tensors}) == 1

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from lowbit.optimizers.layer_hook import LayerHook, input_vector
+from lowbit.optimizers.kronecker import input_vector
+from lowbit.optimizers.layer_hook import LayerHook
 from lowbit.optimizers.ranks import Exchange
 
 

@@ -38,8 +38,8 @@ class KnownGradients:
         # Returns the mean input that a step will use of a layer if this is that of the only pass, None where nobody
         # knows: a method of the optimizer, which must not be held.
         self.expected: weakref.WeakMethod[Callable[[str, torch.Tensor], torch.Tensor | None]] | None = None
-        # Of passes whose weight gradient is to come: its factors, or the mean input.
-        self._coming: dict[str, Factors | torch.Tensor] = {}
+        # Of passes whose weight gradient is to come: factors and how often they had been written to, or the mean input.
+        self._coming: dict[str, tuple[Factors, tuple[int, int]] | torch.Tensor] = {}
         self._left: dict[str, _Left] = {}
         self._handles: dict[str, RemovableHandle] = {}
 
@@ -49,7 +49,7 @@ class KnownGradients:
         # What a hook of the weight returns is no product, and a weight that is computed has no gradient of its own.
         if not weight.is_leaf or weight._backward_hooks:  # noqa: SLF001 - there is no public way
             return
-        self._coming[name] = of
+        self._coming[name] = (of, of.versions) if isinstance(of, Factors) else of
         if name not in self._handles:
             self._handles[name] = weight.register_post_accumulate_grad_hook(_Accumulated(self, name))
 
@@ -69,8 +69,8 @@ class KnownGradients:
         of = self._coming.pop(name, None)
         if of is None or grad is None or grad._version != 0:  # noqa: SLF001 - torch's own counter has no other name
             return
-        if isinstance(of, Factors):
-            self._left[name] = _Left(grad, of, of.versions)
+        if isinstance(of, tuple):
+            self._left[name] = _Left(grad, *of)
             return
         expected = None if self.expected is None else self.expected()
         a = None if expected is None else expected(name, of)

@@ -27,8 +27,12 @@ def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: in
     """Returns the mean input of a layer, one element for each column of its weight as a matrix.
 
     Linear: inputs [batch, ..., in] give [in]. Conv2d: inputs [batch, channels, height, width] give the mean patch,
-    [channels * kernel height * kernel width]. Only the first `samples` of the batch count.
+    [channels * kernel height * kernel width]. Only the first `samples` of the batch count. Inside autocast it is of the
+    precision of the inputs as well.
     """
+    if torch.is_autocast_enabled(inputs.device.type):
+        with torch.autocast(inputs.device.type, enabled=False):
+            return input_vector(layer, inputs, samples)
     if isinstance(layer, nn.Linear):
         return _mean_over_rows(inputs, samples)
     mean = _first(inputs, samples).mean(0) if inputs.ndim == 4 and inputs.shape[0] > 1 else inputs

@@ -75,11 +75,3 @@ class _Inert:
 
     def __call__(self, *_: object) -> None:
         """Does nothing."""
-
-
-def input_vector(layer: nn.Linear | nn.Conv2d, given: torch.Tensor, samples: int) -> torch.Tensor:
-    """Returns the mean input of a layer as kronecker.input_vector does, inside autocast too in full precision."""
-    if not torch.is_autocast_enabled(given.device.type):
-        return kronecker.input_vector(layer, given, samples)
-    with torch.autocast(given.device.type, enabled=False):
-        return kronecker.input_vector(layer, given, samples)

@@ -30,9 +30,6 @@ def vectors(layers: Sequence[Layer], seen: Sequence[torch.Tensor], samples: int,
 
     `seen` has these for each layer, at least fp32 and without a graph; see kronecker for what the vectors are.
     """
-    if seen and torch.is_autocast_enabled(seen[0].device.type):
-        with torch.autocast(seen[0].device.type, enabled=False):
-            return vectors(layers, seen, samples, inputs=inputs)
     alike: dict[Hashable, list[int]] = {}
     for place, (layer, values) in enumerate(zip(layers, seen, strict=True)):
         shape = values.shape

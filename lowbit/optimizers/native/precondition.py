@@ -10,7 +10,7 @@ import torch
 
 from lowbit.optimizers.factors import Factors
 from lowbit.optimizers.native import library
-from lowbit.optimizers.native.layout import Numbers, Table, all_plain, plain, plain_gradient
+from lowbit.optimizers.native.layout import Numbers, Table, address, all_plain, plain, plain_gradient
 
 # Cells of a layer, as precondition.cpp reads them.
 CELLS = 11
@@ -80,7 +80,8 @@ class Preconditioner:
         columns = Columns(flat, [beginning + before for before in self._before[:-1]])
         inputs, outputs, samples = _told(known, a, g)
         self._table.fill(CELLS, {
-            0: _addresses(grads), 1: _addresses(bias_grads), 2: _addresses(a), 3: _addresses(g),
+            0: list(map(address, grads)), 1: list(map(address, bias_grads)), 2: list(map(address, a)),
+            3: list(map(address, g)),
             4: inputs, 5: outputs, 6: columns.addresses, 10: samples,
         })  # fmt: skip
         rates = Numbers(lrs)
@@ -122,7 +123,3 @@ def _told(
         if fit:
             inputs[at], outputs[at] = each[0].data_ptr(), each[1].data_ptr()
     return inputs, outputs, samples
-
-
-def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
-    return [0 if values is None else values.data_ptr() for values in tensors]

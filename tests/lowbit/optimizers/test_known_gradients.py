@@ -48,6 +48,17 @@ def trained(form, between, steps=4):
     return [p.detach().clone() for p in model.parameters()]
 
 
+def in_the_second_step():
+    """A model with its optimizer after backward: in the first step nobody knows an average to come."""
+    model = net()
+    optimizer = Eva(model, 0.05)
+    loss(model).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    loss(model, 1).backward()
+    return model, optimizer
+
+
 def plainly(model, _optimizer, index):
     loss(model, index).backward()
 
@@ -141,12 +152,7 @@ def test_from_the_second_step_on_gradients_are_summed_where_they_are_made(form):
 
 
 def test_what_is_known_is_not_read_again():
-    model = net()
-    optimizer = Eva(model, 0.05)
-    loss(model).backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    loss(model, 1).backward()
+    model, optimizer = in_the_second_step()
     # Of 130 rows those are compared that are 32 apart, from 16 on.
     model[2].weight.grad.data[1] = float("nan")
     optimizer.step()
@@ -169,12 +175,7 @@ def test_hooks_hold_no_optimizer():
 
 
 def test_a_change_past_the_counter_shows_in_the_longest_row():
-    model = net()
-    optimizer = Eva(model, 0.05)
-    loss(model).backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    loss(model, 1).backward()
+    model, optimizer = in_the_second_step()
     rows = optimizer.capture.known()["2"]
     longest = int(rows.sums[:, 0].argmax())
     # Not one of those that are compared at any rate.
@@ -216,12 +217,7 @@ def test_statistics_of_another_size_are_refused_by_the_step_and_not_by_backward(
 
 
 def test_a_gradient_that_its_weight_has_no_more_is_dropped_at_the_next_pass():
-    model = net()
-    optimizer = Eva(model, 0.05)
-    loss(model).backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    loss(model, 1).backward()
+    model, optimizer = in_the_second_step()
     model.zero_grad()
     assert optimizer.capture.gradients.names
     loss(model, 2)
