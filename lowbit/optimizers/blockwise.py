@@ -36,7 +36,7 @@ def dynamic_map() -> tuple[float, ...]:
     return tuple(sorted(values))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def _decoding_pairs(device: torch.device) -> torch.Tensor:
     """Maps two codes, read as one 16-bit number, to two fp32 values, written as one 64-bit number.
 
@@ -48,13 +48,13 @@ def _decoding_pairs(device: torch.device) -> torch.Tensor:
     return pairs.contiguous().view(torch.int64).view(-1)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def decoding(device: torch.device) -> torch.Tensor:
     """Maps a code to its fp32 value."""
     return torch.tensor(dynamic_map(), dtype=torch.float32).to(device)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def encoding(device: torch.device) -> torch.Tensor:
     """Maps the 65,536 half-precision numbers, by their bits, to the code of the nearest value of the map."""
     table = torch.tensor(dynamic_map(), dtype=torch.float64)

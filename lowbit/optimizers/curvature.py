@@ -174,6 +174,11 @@ class Capture:
         found = {name: self.gradients.of(name) for name in once}
         return {name: known for name, known in found.items() if known is not None}
 
+    def seen(self) -> set[str]:
+        """Returns the layers of which `take` would return something."""
+        self._release()
+        return set(self.sums)
+
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Returns the mean pair of each layer that gave one, and forgets it.
 

@@ -1,24 +1,25 @@
 """Eva: second-order preconditioning by Kronecker vectors, with SGD momentum built in.
 
 Source: Zhang et al. (ICLR 2023, arXiv 2308.02123), algorithm 1. The mathematics is in eva_update, the hooks are in
-curvature; how state is kept between steps is in the methods that the 8-bit forms override.
+curvature; how statistics are kept between steps is in kept_statistics, which the 8-bit forms override.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from lowbit.optimizers import eva_update
+from lowbit.optimizers import eva_update, graph_capture
 from lowbit.optimizers.curvature import Capture
 from lowbit.optimizers.descent import descend, momentum_buffer
 from lowbit.optimizers.direction import Direction, directions_of
 from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.hyperparameters import group_numbers, rates_of, require
+from lowbit.optimizers.kept_statistics import KeepsStatistics
 from lowbit.optimizers.layer_steps import LayerSteps
 from lowbit.optimizers.loss_scale import scaling
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
@@ -27,7 +28,7 @@ from lowbit.optimizers.native.descent import Momentum
 from lowbit.optimizers.ranks import unwrap
 
 
-class Eva(MayCompile, MixedStateOptimizer):
+class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
     """Preconditions the weights of Linear and Conv2d layers by Eva, and steps by SGD with momentum.
 
     Everything else (normalization, embeddings, modules of other classes, frozen or unused layers) gets plain SGD.
@@ -54,6 +55,9 @@ class Eva(MayCompile, MixedStateOptimizer):
         compiled: what is fp32 on the CPU is preconditioned and updated by C++ of this package, compiled in half a
             second for this machine and kept in the user's cache; gradients then stay as they are. None: where there
             is a compiler.
+        capturable: whole training steps may be captured in a CUDA graph, after a step that was not: all state stays
+            where it is, and torch's operations make the step. A rate that changes between replays has to be a tensor
+            on the device.
 
     Raises ValueError for an argument outside its range and for shared weights, with the names of the modules, and
     lowbit.optimizers.native.library.CannotCompile where `compiled` is True and that is not possible.
@@ -79,7 +83,10 @@ class Eva(MayCompile, MixedStateOptimizer):
         param_groups: Iterable[dict[str, Any]] | None = None,
         grad_scaler: torch.amp.GradScaler | None = None,
         compiled: bool | None = None,
+        capturable: bool = False,
     ) -> None:
+        if capturable:
+            graph_capture.check_options(type(self).__name__, stat_every=stat_every, compiled=compiled)
         require(
             lr=lr, momentum=momentum, weight_decay=weight_decay, damping=damping, stat_decay=stat_decay,
             stat_samples=stat_samples, stat_every=stat_every,
@@ -87,14 +94,14 @@ class Eva(MayCompile, MixedStateOptimizer):
         self.damping, self.kl_clip, self.stat_decay, self.stat_every = damping, kl_clip, stat_decay, stat_every
         model, exchange = unwrap(model)
         self.layers = find_layers(model, exclude)
-        # Names of layers: whose weights are in a group, and which have statistics.
-        self._optimized: set[str] = set()
-        self._known: set[str] = set()
+        self._optimized = set()
+        self._known = set()
         self.grad_scaler = grad_scaler
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
         modules = {name: layer.module for name, layer in self.layers.items()}
-        self.choose(compiled=compiled)
+        self.capturable = capturable
+        self.choose(compiled=False if capturable else compiled)
         self._layer_steps = LayerSteps()
         self.capture = Capture(modules, stat_samples, exchange, compiled=self.compiled)
         self.capture.gradients.expected = weakref.WeakMethod(self._expected)
@@ -126,6 +133,7 @@ class Eva(MayCompile, MixedStateOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        graph_capture.check(type(self).__name__, capturable=self.capturable, ready=self._has_state)
         healthy, unscale, unscale_vectors = scaling(self, self.grad_scaler)
         known = self.capture.known() if healthy is None and unscale is None else {}
         fresh = self._renew_statistics(healthy, unscale_vectors)
@@ -151,6 +159,11 @@ class Eva(MayCompile, MixedStateOptimizer):
             group["steps"] += 1
         self._set_capture()
         return loss
+
+    def _has_state(self) -> bool:
+        """Says whether the next step finds all state that it would otherwise make."""
+        moved = (p for group in self.param_groups for p in group["params"] if p.grad is not None)
+        return all(self.state.get(p) for p in moved) and self._optimized & self.capture.seen() <= self._known
 
     def _descend(
         self,
@@ -193,56 +206,6 @@ class Eva(MayCompile, MixedStateOptimizer):
     def _set_capture(self) -> None:
         self.capture.active = self.param_groups[0]["steps"] % self.stat_every == 0
 
-    def _renew_statistics(
-        self, healthy: torch.Tensor | None, unscale: torch.Tensor | None
-    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Blends what the hooks took into the running averages and returns them, in full precision, by layer."""
-        pairs = {name: pair for name, pair in self.capture.take().items() if name in self._optimized}
-        if not pairs:
-            return {}
-        g = [pair[1] for pair in pairs.values()]
-        new = [pair[0] for pair in pairs.values()] + (g if unscale is None else list(torch._foreach_mul(g, unscale)))
-        weights = [self.layers[name].weight for name in pairs]
-        known = [name in self._known for name in pairs]
-        found = self._averages(weights, new, known, healthy)
-        self._known.update(pairs)
-        count = len(weights)
-        return dict(zip(pairs, zip(found[:count], found[count:], strict=True), strict=True))
-
-    def _averages(
-        self,
-        weights: list[torch.Tensor],
-        new: list[torch.Tensor],
-        known: list[bool],
-        healthy: torch.Tensor | None,
-    ) -> list[torch.Tensor]:
-        """Returns the running averages of layers, which it keeps; some layers may have none yet."""
-        if not any(known):
-            averages = [vector.clone() for vector in new]
-        else:
-            # A first value stays as it is: it is averaged with itself.
-            kept = iter(self._load_statistics([w for w, has in zip(weights, known, strict=True) if has]))
-            averages = [next(kept) if has else value.clone() for has, value in zip(known * 2, new, strict=True)]
-            if healthy is not None:
-                # Zeros stand for a first value that was not finite.
-                averages = [torch.where((o == 0).all(), n, o) for o, n in zip(averages, new, strict=True)]
-            eva_update.average_(averages, new, self.stat_decay)
-        self._store_statistics(weights, averages, healthy)
-        return averages
-
-    def _preconditioned(
-        self, grads: dict[int, torch.Tensor], fresh: dict[str, tuple[torch.Tensor, torch.Tensor]]
-    ) -> tuple[list[Layer], list[torch.Tensor], list[torch.Tensor]]:
-        """Returns every layer that has a gradient and statistics, with its vectors."""
-        layers = [x for name, x in self.layers.items() if name in self._known and id(x.weight) in grads]
-        stale = [layer for layer in layers if layer.name not in fresh]
-        if stale:
-            kept = self._load_statistics([layer.weight for layer in stale])
-            pairs = zip(kept[: len(stale)], kept[len(stale) :], strict=True)
-            fresh = fresh | dict(zip([layer.name for layer in stale], pairs, strict=True))
-        a, g = ([fresh[layer.name][part] for layer in layers] for part in (0, 1))
-        return layers, a, g
-
     def _directions(
         self, layers: list[Layer], grads: dict[int, torch.Tensor], a: list[torch.Tensor], g: list[torch.Tensor]
     ) -> tuple[torch.Tensor, dict[int, Direction]]:
@@ -258,28 +221,6 @@ class Eva(MayCompile, MixedStateOptimizer):
             kl_clip=self.kl_clip,
         )  # fmt: skip
         return scale, directions_of(layers, grads, a, columns)
-
-    def _expected(self, name: str, a: torch.Tensor) -> torch.Tensor | None:
-        """Returns the mean input that a step will use of a layer, if this is that of the only pass."""
-        kept = self.state.get(self.layers[name].weight, {}).get("a") if name in self._optimized else None
-        return None if kept is None or kept.shape != a.shape else torch.lerp(kept, a, self.stat_decay)
-
-    def _statistics(self, weights: Sequence[torch.Tensor]) -> list[tuple[dict[str, torch.Tensor], str]]:
-        """Returns where statistics are kept: the state of each weight with a, then with g."""
-        # A tensor's own hash goes through Python, so each is looked up once.
-        states = [self.state[weight] for weight in weights]
-        return [(state, part) for part in ("a", "g") for state in states]
-
-    def _load_statistics(self, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Returns all a and then all g, in full precision."""
-        return [state[part] for state, part in self._statistics(weights)]
-
-    def _store_statistics(
-        self, weights: Sequence[torch.Tensor], averages: Sequence[torch.Tensor], healthy: torch.Tensor | None
-    ) -> None:
-        """Keeps all a and then all g; where `healthy` is false, what was kept before stays, or zeros."""
-        for (state, part), vector in zip(self._statistics(weights), averages, strict=True):
-            state[part] = vector if healthy is None else torch.where(healthy, vector, state.get(part, 0.0))
 
 
 def _as(dtype: torch.dtype, values: torch.Tensor) -> torch.Tensor:

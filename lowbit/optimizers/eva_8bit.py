@@ -18,6 +18,7 @@ from lowbit.optimizers import blockwise, momentum_8bit
 from lowbit.optimizers.descent import descend
 from lowbit.optimizers.direction import Direction
 from lowbit.optimizers.eva import Eva
+from lowbit.optimizers.graph_capture import keep
 from lowbit.optimizers.hyperparameters import rates_of
 from lowbit.optimizers.kronecker import vector_dtype
 from lowbit.optimizers.native import blockwise as native_blockwise
@@ -124,8 +125,10 @@ class Eva8bit(Eva):
         scales: Sequence[torch.Tensor],
         healthy: torch.Tensor | None,
     ) -> None:
-        for (state, part), code, scale in zip(self._statistics(weights), codes, scales, strict=True):
-            _keep(state, part, code, scale, healthy)
+        statistics = self._statistics(weights)
+        # A scale of zero decodes to zeros, whatever the codes are.
+        places = [(state, f"{part}_{kind}") for kind in ("codes", "scales") for state, part in statistics]
+        keep(places, [*codes, *scales], healthy, in_place=self.capturable)
 
     def _momenta(self, parameters: list[torch.Tensor]) -> list[native.Momentum]:
         if not self.quantize_momentum:
@@ -160,13 +163,3 @@ class Eva8bit(Eva):
             momentum_8bit.store(states, work, healthy)
             # Before the next portion is in full precision too.
             del work
-
-
-def _keep(
-    state: dict[str, torch.Tensor], part: str, codes: torch.Tensor, scales: torch.Tensor, healthy: torch.Tensor | None
-) -> None:
-    if healthy is not None:
-        # A scale of zero decodes to zeros, whatever the codes are.
-        scales = torch.where(healthy, scales, state.get(f"{part}_scales", 0.0))
-        codes = torch.where(healthy, codes, state.get(f"{part}_codes", codes))
-    state[f"{part}_codes"], state[f"{part}_scales"] = codes, scales

@@ -32,6 +32,11 @@ class Eva8bitCPU(Eva8bit):
     def __init__(
         self, model: nn.Module, lr: float, *options: Any, transfer: Transfer | None = None, **named: Any
     ) -> None:
+        if named.get("capturable"):
+            raise ValueError(
+                "capturable=True: Eva8bitCPU has its statistics quantized by a thread of the host, which no graph can "
+                "replay; take Eva8bit"
+            )
         super().__init__(model, lr, *options, **named)
         device = next((layer.weight.device for layer in self.layers.values()), torch.device("cpu"))
         self._transfer = transfer or transfer_for(device)

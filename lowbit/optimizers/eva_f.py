@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from lowbit.optimizers import eva_f_update
+from lowbit.optimizers import eva_f_update, graph_capture
 from lowbit.optimizers.descent import descend, momentum_buffer
 from lowbit.optimizers.direction import Direction, directions_of
 from lowbit.optimizers.eva_layers import Layer, find_layers
@@ -41,6 +41,7 @@ class EvaF(MayCompile, MixedStateOptimizer):
         exclude: modules, or their names in the model, that get plain SGD with everything they contain.
         param_groups: as torch's `params`, to give groups other rates; one group of all parameters by default.
         compiled: what is fp32 on the CPU is updated by C++ of this package; see Eva.
+        capturable: whole training steps may be captured in a CUDA graph; see Eva.
 
     Raises ValueError for an argument outside its range and for shared weights, with the names of the modules.
     """
@@ -61,7 +62,10 @@ class EvaF(MayCompile, MixedStateOptimizer):
         exclude: Iterable[nn.Module | str] = (),
         param_groups: Iterable[dict[str, Any]] | None = None,
         compiled: bool | None = None,
+        capturable: bool = False,
     ) -> None:
+        if capturable:
+            graph_capture.check_options(type(self).__name__, stat_every=stat_every, compiled=compiled)
         require(
             lr=lr, momentum=momentum, weight_decay=weight_decay, damping=damping, stat_decay=stat_decay,
             stat_samples=stat_samples, stat_every=stat_every,
@@ -71,7 +75,8 @@ class EvaF(MayCompile, MixedStateOptimizer):
         self.layers = find_layers(model, exclude)
         groups = [{"params": list(model.parameters())}] if param_groups is None else list(param_groups)
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
-        self.choose(compiled=compiled)
+        self.capturable = capturable
+        self.choose(compiled=False if capturable else compiled)
         self.capture = InputCapture({name: layer.module for name, layer in self.layers.items()}, stat_samples, exchange)
 
     def wait_for_ranks(self) -> None:
@@ -89,6 +94,7 @@ class EvaF(MayCompile, MixedStateOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        graph_capture.check(type(self).__name__, capturable=self.capturable, ready=self._has_state)
         # By identity: a tensor's own hash goes through Python.
         grads = {id(p): p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
         self._renew_statistics()
@@ -105,6 +111,12 @@ class EvaF(MayCompile, MixedStateOptimizer):
             group["steps"] += 1
         self._set_capture()
         return loss
+
+    def _has_state(self) -> bool:
+        """Says whether the next step finds all state that it would otherwise make."""
+        moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        weights = {id(self.layers[name].weight) for name in self.capture.seen()}
+        return all(self.state.get(p) for p in moved) and all("a" in self.state[p] for p in moved if id(p) in weights)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer."""

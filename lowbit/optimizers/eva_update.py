@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import torch
 
+from lowbit.optimizers.graph_capture import held
+
 
 class Scalars(NamedTuple):
     """One number for each curvature block, [blocks]: what V needs, and what the KL clip needs of V."""
@@ -72,9 +74,13 @@ def curvature_product(grad: torch.Tensor, bias_grad: torch.Tensor | None, a: tor
     return product if bias_grad is None else product + bias_grad
 
 
-@functools.lru_cache(maxsize=64)
 def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Keeps small constants on the device: made afresh in each step they would be copied in each step."""
+    return held(_made(values, dtype, device))
+
+
+@functools.lru_cache(maxsize=64)
+def _made(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     return torch.tensor(values, dtype=dtype, device=device)
 
 
@@ -85,7 +91,7 @@ def precondition(
     g: Sequence[torch.Tensor],
     *,
     groups: Sequence[int],
-    lrs: Sequence[float],
+    lrs: Sequence[float | torch.Tensor],
     damping: float,
     kl_clip: float | None,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -106,15 +112,28 @@ def precondition(
     grad_sq = _block_squares(grads, bias_grads, groups, dtype)
     g_grad_a = torch.cat([_product(*layer) for layer in zip(grads, bias_grads, a, g, groups, strict=True)])
     block = scalars(g_sq, a_sq, grad_sq, g_grad_a, damping)
-    if len(set(lrs)) == 1:
-        weighted = block.v_dot_g.sum() * lrs[0] ** 2
-    else:
-        squares = tuple(lr**2 for lr, n in zip(lrs, groups, strict=True) for _ in range(n))
-        weighted = torch.dot(block.v_dot_g, _constant(squares, dtype, device))
-    scale = clip_factor(weighted, block.v_dot_v, grad_sq, kl_clip) / damping
+    scale = clip_factor(_weighted(block.v_dot_g, lrs, groups), block.v_dot_v, grad_sq, kl_clip) / damping
     # The total is known here; left to find it out, repeat_interleave would ask the device.
     columns = g_flat * torch.repeat_interleave(-block.beta, out_lengths, output_size=g_flat.numel())
     return scale, list(torch.split(columns, [v.numel() for v in g]))
+
+
+def _weighted(v_dot_g: torch.Tensor, lrs: Sequence[float | torch.Tensor], groups: Sequence[int]) -> torch.Tensor:
+    """Returns sum lr^2 <V, G> over all blocks; rates that are tensors stay on their device."""
+    keys = [id(lr) if isinstance(lr, torch.Tensor) else lr for lr in lrs]
+    distinct = dict(zip(keys, lrs, strict=True))
+    if len(distinct) == 1:
+        return v_dot_g.sum() * lrs[0] ** 2
+    device, dtype = v_dot_g.device, v_dot_g.dtype
+    numbers = [lr for lr in lrs if not isinstance(lr, torch.Tensor)]
+    if len(numbers) == len(lrs):
+        squares = tuple(lr**2 for lr, n in zip(numbers, groups, strict=True) for _ in range(n))
+        return torch.dot(v_dot_g, _constant(squares, dtype, device))
+    each = [lr if isinstance(lr, torch.Tensor) else _constant((lr,), dtype, device) for lr in distinct.values()]
+    at = {key: index for index, key in enumerate(distinct)}
+    of = tuple(at[key] for key, n in zip(keys, groups, strict=True) for _ in range(n))
+    rates = torch.cat([lr.to(device, dtype).view(1) for lr in each])[_constant(of, torch.int64, device)]
+    return torch.dot(v_dot_g, rates.square())
 
 
 def _sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,10 @@ class InputCapture:
         found = self._sums.get(name)
         self._sums[name] = (a, 1) if found is None else (found[0] + a, found[1] + 1)
 
+    def seen(self) -> set[str]:
+        """Returns the layers of which `take` would return something."""
+        return set(self._sums)
+
     def take(self) -> dict[str, torch.Tensor]:
         """Returns the mean input of each layer that ran, and forgets it."""
         means = self._means()

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lowbit.optimizers.graph_capture import held
+
 LAYERS = (nn.Linear, nn.Conv2d)
 # Elements of the table that takes a picture to its mean patch in one product: 1 MiB in fp32, as a second-level cache.
 LARGEST_TABLE = 1 << 18
@@ -47,9 +49,10 @@ def input_vector(layer: nn.Linear | nn.Conv2d, inputs: torch.Tensor, samples: in
     # The mean of an element of the patch over all positions is linear in the picture: the patches themselves, kernel
     # height * kernel width times the picture, need not exist.
     if high * wide * height.kernel * width.kernel <= LARGEST_TABLE:
-        return (mean.reshape(channels, high * wide) @ _patch_means(height, width, mean.dtype, mean.device)).view(-1)
+        table = held(_patch_means(height, width, mean.dtype, mean.device))
+        return (mean.reshape(channels, high * wide) @ table).view(-1)
     # It separates over the axes of the picture, for those whose table would be large.
-    rows, columns = (window_means(window, mean.dtype, mean.device) for window in (height, width))
+    rows, columns = (held(window_means(window, mean.dtype, mean.device)) for window in (height, width))
     return (rows @ (mean @ columns.T)).reshape(-1)
 
 
