@@ -6,9 +6,10 @@ curvature; how statistics are kept between steps is in kept_statistics, which th
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from lowbit.optimizers.descent import descend, momentum_buffer
 from lowbit.optimizers.direction import Direction, directions_of
 from lowbit.optimizers.eva_layers import Layer, find_layers
 from lowbit.optimizers.hyperparameters import group_numbers, rates_of, require
+from lowbit.optimizers.inductor_steps import InductorSteps
 from lowbit.optimizers.kept_statistics import KeepsStatistics
 from lowbit.optimizers.layer_steps import LayerSteps
 from lowbit.optimizers.loss_scale import scaling
@@ -54,7 +56,8 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
             that hooks saw are scaled, and without the scaler nobody knows by how much.
         compiled: what is fp32 on the CPU is preconditioned and updated by C++ of this package, compiled in half a
             second for this machine and kept in the user's cache; gradients then stay as they are. None: where there
-            is a compiler.
+            is a compiler. "inductor": torch.compile makes the update of the layers in place of C++, in 10 to 30 seconds
+            at the first step; anything on one device in one dtype, fp32 or wider.
         capturable: whole training steps may be captured in a CUDA graph, after a step that was not: all state stays
             where it is, and torch's operations make the step. A rate that changes between replays has to be a tensor
             on the device.
@@ -82,7 +85,7 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
         exclude: Iterable[nn.Module | str] = (),
         param_groups: Iterable[dict[str, Any]] | None = None,
         grad_scaler: torch.amp.GradScaler | None = None,
-        compiled: bool | None = None,
+        compiled: bool | Literal["inductor"] | None = None,
         capturable: bool = False,
     ) -> None:
         if capturable:
@@ -101,8 +104,12 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": 0})
         modules = {name: layer.module for name, layer in self.layers.items()}
         self.capturable = capturable
-        self.choose(compiled=False if capturable else compiled)
-        self._layer_steps = LayerSteps()
+        if compiled == "inductor":
+            self.choose(compiled=False)
+            self._layer_steps: LayerSteps | InductorSteps | None = InductorSteps()
+        else:
+            self.choose(compiled=False if capturable else compiled)
+            self._layer_steps = LayerSteps() if self.compiled else None
         self.capture = Capture(modules, stat_samples, exchange, compiled=self.compiled)
         self.capture.gradients.expected = weakref.WeakMethod(self._expected)
 
@@ -121,6 +128,14 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
         """Waits for the statistics that are on their way from other ranks; the next step would do so too."""
         if self.capture.exchange is not None:
             self.capture.exchange.wait()
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What stands below the rows of this optimizer, by a word for it."""
+        if isinstance(self._layer_steps, InductorSteps):
+            seconds = self._layer_steps.seconds
+            return {"torch-compile": f"torch.compile took {seconds:.0f} s to make the step; counters are without it"}
+        return super().remarks
 
     def close(self) -> None:
         """Removes the hooks from the model; later steps go on with the statistics there are."""
@@ -143,7 +158,7 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
             grads = dict(zip(grads, torch._foreach_mul(list(grads.values()), unscale), strict=True))
         layers, a, g = self._preconditioned(grads, fresh)
         done: frozenset[int] = frozenset()
-        if layers and self.compiled and healthy is None:
+        if layers and self._layer_steps is not None and healthy is None:
             done = self._layer_steps(
                 layers, grads, a, g, known=known, momenta=self._momenta, param_groups=self.param_groups,
                 damping=self.damping, kl_clip=self.kl_clip,
@@ -210,12 +225,14 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
         self, layers: list[Layer], grads: dict[int, torch.Tensor], a: list[torch.Tensor], g: list[torch.Tensor]
     ) -> tuple[torch.Tensor, dict[int, Direction]]:
         """Preconditions layers by torch's operations."""
-        dtype = g[0].dtype
+        # A model may have layers of several.
+        dtype = functools.reduce(torch.promote_types, {vector.dtype for vector in g})
         numbers = group_numbers([layer.weight for layer in layers], self.param_groups)
         biases = [None if layer.bias is None else grads.get(id(layer.bias)) for layer in layers]
         scale, columns = eva_update.precondition(
             [_as(dtype, grads[id(layer.weight)]) for layer in layers],
-            [None if bias is None else _as(dtype, bias) for bias in biases], a, g,
+            [None if bias is None else _as(dtype, bias) for bias in biases],
+            [_as(dtype, vector) for vector in a], [_as(dtype, vector) for vector in g],
             groups=[layer.groups for layer in layers],
             lrs=[self.param_groups[number]["lr"] for number in numbers], damping=self.damping,
             kl_clip=self.kl_clip,

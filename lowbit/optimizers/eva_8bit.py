@@ -56,6 +56,11 @@ class Eva8bit(Eva):
         quantize_momentum: bool = True,
         **named: Any,
     ) -> None:
+        if quantize_momentum and named.get("compiled") == "inductor":
+            raise ValueError(
+                'compiled="inductor": momentum in codes is updated by C++ or by torch\'s operations; take Eva, or '
+                "quantize_momentum=False"
+            )
         self.quantize_statistics = quantize_statistics
         self.quantize_momentum = quantize_momentum
         self._in_codes = Averages()

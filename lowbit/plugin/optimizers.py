@@ -78,6 +78,13 @@ def _eva(registry: Registry) -> None:
 
         return Eva(_takes_eva(module), compiled=False, **same)
 
+    @registry.optimizer("eva-inductor")
+    def eva_inductor(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva in fp32, its update made by torch.compile."""
+        from lowbit.optimizers.eva import Eva
+
+        return Eva(_takes_eva(module), compiled="inductor", **same)
+
     @registry.optimizer("eva-8bit")
     def eva_8bit(module: torch.nn.Module) -> torch.optim.Optimizer:
         """Eva with statistics and momentum stored in 8 bits."""

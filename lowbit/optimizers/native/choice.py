@@ -17,8 +17,10 @@ class MayCompile:
     compiled = False
     _asked: bool | None = False
 
-    def choose(self, *, compiled: bool | None) -> None:
-        """Sets `compiled`; raises CannotCompile where it is True and that is not possible."""
+    def choose(self, *, compiled: bool | str | None) -> None:
+        """Sets `compiled`; raises CannotCompile where it is True and that is not possible, ValueError for another."""
+        if compiled not in {True, False, None}:
+            raise ValueError(f"compiled={compiled!r}: {type(self).__name__} takes True, False or None")
         if compiled:
             library.load()
         self._descents: dict[int, Descent] = collections.defaultdict(Descent)

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from lowbit.optimizers import inductor_steps
 from lowbit.optimizers.eva import Eva
 from lowbit.optimizers.eva_8bit import Eva8bit
 from lowbit.optimizers.native import library
+from lowbit.optimizers.whole_update import update_
 
 pytestmark = pytest.mark.skipif(library.missing() is not None, reason="no C++ compiler")
 
@@ -60,14 +62,16 @@ def tensor_rates(_model, optimizer, index):
     optimizer.param_groups[0]["lr"] = torch.tensor(0.05) if index % 2 else 0.05
 
 
-@pytest.mark.parametrize("form", [Eva, Eva8bit])
+@pytest.mark.parametrize(("form", "by"), [(Eva, True), (Eva8bit, True), (Eva, "inductor")])
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize(
     "between", [nothing, other_memory, other_layout, other_momentum, other_rates, frozen, tensor_rates]
 )
-def test_steps_are_those_of_torchs_operations(between, groups, form):
+def test_steps_are_those_of_torchs_operations(between, groups, form, by, monkeypatch):
+    # What is compiled; that it is the same compiled is in the tests of inductor_steps.
+    monkeypatch.setattr(inductor_steps, "_compiled", lambda: update_)
     found = []
-    for compiled in (True, False):
+    for compiled in (by, False):
         model = net()
         parts = [{"params": list(model.parameters())[at::groups], "lr": 0.05 / (1 + at)} for at in range(groups)]
         optimizer = form(model, 0.05, param_groups=parts, compiled=compiled)
