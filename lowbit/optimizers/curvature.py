@@ -12,12 +12,14 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lowbit.optimizers import small_layers
+from lowbit.optimizers.bias_gradients import BiasGradients
 from lowbit.optimizers.factors import Factors, worth_keeping
 from lowbit.optimizers.known_gradients import LARGE, KnownGradients
 from lowbit.optimizers.kronecker import at_least_fp32, input_vector, output_vector
 from lowbit.optimizers.layer_hook import LayerHook
 from lowbit.optimizers.native import vectors as native
 from lowbit.optimizers.native.precondition import Rows
+from lowbit.optimizers.passes import Passed
 from lowbit.optimizers.ranks import Exchange
 from lowbit.optimizers.small_layers import Layer
 
@@ -36,31 +38,6 @@ class _Sum(NamedTuple):
     passes: int
 
 
-class _Passed:
-    """A pass of a layer whose output's gradient is awaited: a hook on what has made the output, which keeps it."""
-
-    __slots__ = ("__weakref__", "_capture", "a", "elements", "factored", "inputs", "layer", "name", "summed")
-
-    def __init__(self, capture: Capture, name: str, layer: Layer, output: torch.Tensor) -> None:
-        # It does not hold the optimizer, nor does the model through it.
-        self._capture = weakref.ref(capture)
-        self.name, self.layer = name, layer
-        # Of the gradient, if its vector is taken together with those of others.
-        self.elements = output.numel() if small_layers.batched(layer, output) else 0
-        self.elements = self.elements if self.elements <= capture.largest else 0
-        # The mean input, and the inputs as long as they are needed.
-        self.a: torch.Tensor | None = None
-        self.inputs: torch.Tensor | None = None
-        # Whether the weight's gradient is known by its factors, or by sums of its rows.
-        self.factored = self.summed = False
-
-    def __call__(self, gradients: Sequence[torch.Tensor | None]) -> None:
-        """Gives the gradient to the capture."""
-        capture, gradient = self._capture(), gradients[0]
-        if capture is not None and capture.active and gradient is not None:
-            capture.receive(self, gradient)
-
-
 class Capture:
     """Hooks a model's layers and collects their vectors between two steps of an optimizer.
 
@@ -68,7 +45,8 @@ class Capture:
     several times between steps (used twice, or gradients accumulated) gives several pairs, whose mean is taken; only
     their sum is kept, however many there are. Only modules whose class is exactly Linear or Conv2d are hooked, as
     published. With an `exchange` the pairs are those of all ranks, sent as soon as no gradient is awaited. With
-    `compiled` those of small layers are taken in C++.
+    `compiled` those of small layers are taken in C++. With `bias_gradients` gradients of biases serve where they
+    can, on one rank.
     """
 
     def __init__(
@@ -78,6 +56,7 @@ class Capture:
         exchange: Exchange | None = None,
         *,
         compiled: bool = False,
+        bias_gradients: bool = False,
     ) -> None:
         self.layers = dict(layers)
         self.exchange = exchange
@@ -97,10 +76,11 @@ class Capture:
         self.foresees = compiled and exchange is None
         self.sums_rows = False
         self.gradients = KnownGradients(self.layers)
+        self._biases = BiasGradients(self.samples) if bias_gradients and exchange is None else None
         # Passes whose inputs wait for backward, which keeps them, and such whose gradients are taken together.
-        self._waiting: list[weakref.ref[_Passed]] = []
+        self._waiting: list[weakref.ref[Passed]] = []
         self._enough = 2 * len(self.layers)
-        self._held: list[tuple[_Passed, torch.Tensor]] = []
+        self._held: list[tuple[Passed, torch.Tensor]] = []
         self._held_elements = 0
         # The hooked tensor, not a backward hook of the module: full backward hooks forbid `x += shortcut` behind it.
         self._handles: list[RemovableHandle] = [
@@ -108,7 +88,7 @@ class Capture:
             for name, module in self.layers.items()
         ]
 
-    def wait(self, passed: _Passed) -> None:
+    def wait(self, passed: Passed) -> None:
         """Leaves a pass's inputs where autograd has them until backward begins, to take them with those of others."""
         if len(self._waiting) >= self._enough:
             # Without the passes that nothing was computed back from.
@@ -116,7 +96,15 @@ class Capture:
             self._enough = 2 * max(len(self.layers), len(self._waiting))
         self._waiting.append(weakref.ref(passed))
 
-    def receive(self, passed: _Passed, gradient: torch.Tensor) -> None:
+    def by_bias(self, passed: Passed, given: torch.Tensor, output: torch.Tensor) -> bool:
+        """Says whether the output of a pass needs no hook."""
+        if self._biases is None:
+            return False
+        # Before this pass adds to the same gradient.
+        self._settle(self._biases.passes(passed.name))
+        return self._biases.takes(passed, given, output)
+
+    def receive(self, passed: Passed, gradient: torch.Tensor) -> None:
         """Takes the gradient of a pass's output."""
         if passed.a is None:
             self._take_inputs(passed)
@@ -141,7 +129,7 @@ class Capture:
         if self.awaited == 0 and self.exchange is not None and self.exchange.due:
             self.exchange.begin(self._means(), self.layers)
 
-    def _take_inputs(self, passed: _Passed) -> None:
+    def _take_inputs(self, passed: Passed) -> None:
         """Takes the mean inputs of all passes that wait: all are still there when the first gradient is."""
         waiting = [found for each in self._waiting if (found := each()) is not None and found.a is None]
         self._waiting = []
@@ -163,20 +151,40 @@ class Capture:
             assert each.a is not None
             self._sum(each.name, each.a, g)
 
+    def _complete(self) -> None:
+        """Takes whatever is still to be taken of this step."""
+        self._release()
+        if self._biases is not None:
+            self._settle(self._biases.passes())
+            for name in self._biases.lost:
+                self.sums.pop(name, None)
+
+    def _settle(self, passes: Sequence[Passed]) -> None:
+        """Takes the vectors of passes whose biases have their gradients."""
+        if not passes:
+            return
+        assert self._biases is not None
+        for each, g in zip(passes, self._biases.vectors(passes), strict=True):
+            if each.a is None:
+                self._take_inputs(each)
+            assert each.a is not None
+            if g is not None:
+                self._sum(each.name, each.a, g)
+
     def _sum(self, name: str, a: torch.Tensor, g: torch.Tensor) -> None:
         found = self.sums.get(name)
         self.sums[name] = _Sum(a, g, 1) if found is None else _Sum(found.a + a, found.g + g, found.passes + 1)
 
     def known(self) -> dict[str, Factors | Rows]:
         """Returns what is known of the weight gradients of layers that had one pass."""
-        self._release()
+        self._complete()
         once = (name for name in self.gradients.names if name in self.sums and self.sums[name].passes == 1)
         found = {name: self.gradients.of(name) for name in once}
         return {name: known for name, known in found.items() if known is not None}
 
     def seen(self) -> set[str]:
         """Returns the layers of which `take` would return something."""
-        self._release()
+        self._complete()
         return set(self.sums)
 
     def take(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -184,9 +192,11 @@ class Capture:
 
         What is returned must not be changed: a graph that was retained can bring an `a` again.
         """
-        self._release()
+        self._complete()
         pairs = self._means()
         self._forget()
+        if self._biases is not None:
+            self._biases.end()
         if self.exchange is not None and self.active:
             pairs = {name: (a, g) for name, (a, g) in self.exchange.finish(pairs, self.layers).items()}
         return pairs
@@ -194,6 +204,8 @@ class Capture:
     def drop(self) -> None:
         """Forgets what was collected."""
         self._forget()
+        if self._biases is not None:
+            self._biases.drop()
         if self.exchange is not None:
             self.exchange.drop()
 
@@ -222,7 +234,7 @@ def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, outp
     if given.numel() == 0:
         # It has no mean.
         return
-    passed = _Passed(capture, name, module, output)
+    passed = Passed(capture, name, module, output)
     # Autograd keeps these inputs too, and nobody writes to them, unless somebody packs them away, as a checkpoint does:
     # it counts on their being gone. Of more dimensions a linear layer keeps what it has laid out anew.
     kept = output.dtype is given.dtype and _PACKED(True) is None
@@ -240,6 +252,8 @@ def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, outp
         capture.wait(passed)
     else:
         passed.a = input_vector(module, given, capture.samples)
+    if capture.by_bias(passed, given, output):
+        return
     capture.awaited += 1
     # It costs half of a hook of the tensor, and this is done for each layer in each step.
     made_by = output.grad_fn

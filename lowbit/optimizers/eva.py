@@ -54,6 +54,9 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
             in no group is not changed.
         grad_scaler: needed only where `scaler.unscale_(optimizer)` is called before the step: the output gradients
             that hooks saw are scaled, and without the scaler nobody knows by how much.
+        bias_gradients: mean output gradients come from gradients of biases, which are their sums, in place of hooks:
+            for losses without a term of a bias, and gradients that nobody replaces before the step. It is done where
+            one pass of a layer is its whole batch, of at most `stat_samples`, and on one rank.
         compiled: what is fp32 on the CPU is preconditioned and updated by C++ of this package, compiled in half a
             second for this machine and kept in the user's cache; gradients then stay as they are. None: where there
             is a compiler. "inductor": torch.compile makes the update of the layers in place of C++, in 10 to 30 seconds
@@ -85,6 +88,7 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
         exclude: Iterable[nn.Module | str] = (),
         param_groups: Iterable[dict[str, Any]] | None = None,
         grad_scaler: torch.amp.GradScaler | None = None,
+        bias_gradients: bool = False,
         compiled: bool | Literal["inductor"] | None = None,
         capturable: bool = False,
     ) -> None:
@@ -110,7 +114,7 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
         else:
             self.choose(compiled=False if capturable else compiled)
             self._layer_steps = LayerSteps() if self.compiled else None
-        self.capture = Capture(modules, stat_samples, exchange, compiled=self.compiled)
+        self.capture = Capture(modules, stat_samples, exchange, compiled=self.compiled, bias_gradients=bias_gradients)
         self.capture.gradients.expected = weakref.WeakMethod(self._expected)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:

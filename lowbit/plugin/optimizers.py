@@ -78,6 +78,13 @@ def _eva(registry: Registry) -> None:
 
         return Eva(_takes_eva(module), compiled=False, **same)
 
+    @registry.optimizer("eva-bias-gradients")
+    def eva_bias_gradients(module: torch.nn.Module) -> torch.optim.Optimizer:
+        """Eva in fp32, with mean output gradients from gradients of biases."""
+        from lowbit.optimizers.eva import Eva
+
+        return Eva(_takes_eva(module), bias_gradients=True, **same)
+
     @registry.optimizer("eva-inductor")
     def eva_inductor(module: torch.nn.Module) -> torch.optim.Optimizer:
         """Eva in fp32, its update made by torch.compile."""

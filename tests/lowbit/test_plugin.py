@@ -53,6 +53,7 @@ def test_all_rows_of_sgd_type_do_the_same_optimization(registry):
         "sgd-8bit",
         "eva",
         "eva-eager",
+        "eva-bias-gradients",
         "eva-inductor",
         "eva-8bit",
         "eva-8bit-eager",

@@ -65,11 +65,11 @@ def groups(model, lrs):
 class Training:
     """A model and its optimizer, a scaler if there is one, and the batch in memory that stays."""
 
-    def __init__(self, form, dtype, *, scaled=False):
+    def __init__(self, form, dtype, *, scaled=False, **options):
         self.model = net(dtype)
         self.lrs = torch.tensor(0.01, dtype=dtype), torch.tensor(0.02, dtype=dtype)
         self.optimizer = form(
-            self.model, 0.01, param_groups=groups(self.model, self.lrs), capturable=True,
+            self.model, 0.01, param_groups=groups(self.model, self.lrs), capturable=True, **options,
         )  # fmt: skip
         self.scaler = torch.amp.GradScaler("cpu", init_scale=128.0, enabled=scaled)
         self.inputs, self.targets = data(0, dtype)
@@ -112,14 +112,15 @@ def captures(monkeypatch):
 
 # Eva-f takes no scaled gradients.
 @pytest.mark.parametrize(
-    ("form", "dtype", "scaled"),
+    ("form", "dtype", "options"),
     [
-        *((form, dtype, False) for form in CAPTURABLE for dtype in (torch.float64, torch.float32)),
-        (Eva, torch.float32, True), (Eva8bit, torch.float32, True),
+        *((form, dtype, {}) for form in CAPTURABLE for dtype in (torch.float64, torch.float32)),
+        *((form, torch.float32, {"scaled": True}) for form in (Eva, Eva8bit)),
+        *((form, torch.float32, {"bias_gradients": True}) for form in (Eva, Eva8bit)),
     ],
 )  # fmt: skip
-def test_replays_go_on_as_steps_would_and_follow_data_and_rates(form, dtype, scaled, captures):
-    replayed, stepped = Training(form, dtype, scaled=scaled), Training(form, dtype, scaled=scaled)
+def test_replays_go_on_as_steps_would_and_follow_data_and_rates(form, dtype, options, captures):
+    replayed, stepped = Training(form, dtype, **options), Training(form, dtype, **options)
     for training in (replayed, stepped):
         for index in range(3):
             training.give(index, 1.0)
