@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lowbit.optimizers import graph_capture
 from lowbit.optimizers.eva import Eva
@@ -32,7 +32,8 @@ class Graph(TorchDispatchMode):
         assert func is not _aten._local_scalar_dense.default, "the host waits for a number"
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
-        self.calls.append((func, args, kwargs, found))
+        # Their memory, as tensors of its own: autograd takes a gradient as it is only if nobody else has it.
+        self.calls.append((func, *tree_map_only(torch.Tensor, torch.Tensor.detach, (args, kwargs, found))))
         return found
 
     @torch.no_grad()
