@@ -132,10 +132,10 @@ def target(session: nox.Session) -> None:
 
 @nox.session
 def eva(session: nox.Session) -> None:
-    """Measure Eva in all its forms beside SGD and the published algorithm, at batch 1 and 32; about 20 minutes."""
+    """Measure Eva in all its forms beside SGD and the published algorithm, at batch 1 and 32; about 30 minutes."""
     install(session)
     eight_bit = ("eva-8bit", "eva-8bit-cpu", "eva-8bit-eager")
-    optimizers = ("sgd", "eva", "eva-eager", *eight_bit, "eva-reference")
+    optimizers = ("sgd", "eva", "eva-bias-gradients", "eva-inductor", "eva-eager", *eight_bit, "eva-reference")
     how = ("--plugin", "tests/studies/eva_reference.py", "--results", "results/eva", "--budget", "3", "--workers", "3")
     for batch in ("1", "32"):
         for model in ("resnet20", "autoencoder", "vit"):

@@ -14,7 +14,9 @@ from bench.run.memory import host_peak, peak_bytes
 
 AIM = 1.1
 MODELS = ("resnet20", "autoencoder", "vit")
-OPTIMIZERS = ("sgd", "eva", "eva-8bit", "eva-8bit-cpu", "eva-eager", "eva-8bit-eager")
+OPTIMIZERS = (
+    "sgd", "eva", "eva-8bit", "eva-8bit-cpu", "eva-bias-gradients", "eva-inductor", "eva-eager", "eva-8bit-eager",
+)  # fmt: skip
 # First steps make state, tables and compiled code.
 SETTLED = 4
 

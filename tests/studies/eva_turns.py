@@ -10,13 +10,18 @@ from tests.studies import turns
 STORE = Path(__file__).parents[2] / "results/eva/turns.json"
 REFERENCE = str(Path(__file__).with_name("eva_reference.py"))
 MODELS, BATCHES = ("resnet20", "autoencoder", "vit"), (1, 32)
-OPTIMIZERS = ("sgd", "eva", "eva-8bit", "eva-8bit-cpu", "eva-eager", "eva-8bit-eager", "eva-reference")
+OPTIMIZERS = (
+    "sgd", "eva", "eva-8bit", "eva-8bit-cpu", "eva-bias-gradients", "eva-inductor", "eva-eager", "eva-8bit-eager",
+    "eva-reference",
+)  # fmt: skip
 # (heading, optimizer, what it is compared with, phase or the whole step)
 COLUMNS = (
     ("eva / sgd", "eva", "sgd", STEP),
     ("eva-8bit / eva", "eva-8bit", "eva", STEP),
     ("eva-8bit-cpu / eva", "eva-8bit-cpu", "eva", STEP),
     ("reference / eva, optimize", "eva-reference", "eva", "optimize"),
+    ("eva-bias-gradients / eva", "eva-bias-gradients", "eva", STEP),
+    ("eva-inductor / sgd", "eva-inductor", "sgd", STEP),
     ("eva-eager / sgd", "eva-eager", "sgd", STEP),
     ("eva-8bit-eager / eva-eager", "eva-8bit-eager", "eva-eager", STEP),
 )
