@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lowbit.optimizers import small_layers
-from lowbit.optimizers.bias_gradients import BiasGradients
+from lowbit.optimizers.bias_gradients import BiasGradients, version
 from lowbit.optimizers.factors import Factors, worth_keeping
 from lowbit.optimizers.known_gradients import LARGE, KnownGradients
 from lowbit.optimizers.kronecker import at_least_fp32, input_vector, output_vector
@@ -96,13 +96,14 @@ class Capture:
             self._enough = 2 * max(len(self.layers), len(self._waiting))
         self._waiting.append(weakref.ref(passed))
 
+    def begin(self, name: str) -> None:
+        """Takes what is there of earlier passes of a layer, before a further one adds to the same gradients."""
+        if self._biases is not None:
+            self._settle(self._biases.passes(name))
+
     def by_bias(self, passed: Passed, given: torch.Tensor, output: torch.Tensor) -> bool:
         """Says whether the output of a pass needs no hook."""
-        if self._biases is None:
-            return False
-        # Before this pass adds to the same gradient.
-        self._settle(self._biases.passes(passed.name))
-        return self._biases.takes(passed, given, output)
+        return self._biases is not None and self._biases.takes(passed, given, output)
 
     def receive(self, passed: Passed, gradient: torch.Tensor) -> None:
         """Takes the gradient of a pass's output."""
@@ -164,7 +165,12 @@ class Capture:
         if not passes:
             return
         assert self._biases is not None
+        # No hook may have begun backward; what holds the inputs now is not autograd, which would watch over them.
+        changed = {each.name for each in passes if each.a is None and version(each.inputs) != each.version}
         for each, g in zip(passes, self._biases.vectors(passes), strict=True):
+            if each.name in changed:
+                self._biases.lose(each.name)
+                continue
             if each.a is None:
                 self._take_inputs(each)
             assert each.a is not None
@@ -222,7 +228,8 @@ class Capture:
             handle.remove()
         self._handles = []
         self.gradients.close()
-        self._forget()
+        self.drop()
+        self._biases = None
 
 
 def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, output: torch.Tensor) -> None:
@@ -231,6 +238,7 @@ def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, outp
     weight = module._parameters.get("weight")  # noqa: SLF001 - as state_dict and named_parameters read it
     if weight is not None and not weight.requires_grad:
         return
+    capture.begin(name)
     if given.numel() == 0:
         # It has no mean.
         return

@@ -105,10 +105,19 @@ def _alike(parameters: Sequence[torch.Tensor], grads: Sequence[torch.Tensor]) ->
     tensors = [*parameters, *grads]
     return (
         len({values.dtype for values in tensors}) == 1
+        and fused_is_right(parameters[0])
         and len({values.device for values in tensors}) == 1
         and {values.layout for values in grads} == {torch.strided}
         and all(map(torch.Tensor.is_contiguous, tensors))
     )
+
+
+def fused_is_right(parameter: torch.Tensor) -> bool:
+    """Says whether torch's fused SGD can be trusted with a parameter.
+
+    Up to torch 2.13 it leaves parameters in half precision on the CPU as they are (pytorch issue 191763).
+    """
+    return parameter.device.type != "cpu" or parameter.dtype.itemsize >= torch.float32.itemsize
 
 
 def _fused(
@@ -159,5 +168,6 @@ def _unfused(
         ahead = p - rates.lr * moved
         if healthy is not None:
             moved, ahead = torch.where(healthy, moved, buffer), torch.where(healthy, ahead, p)
-        buffer.copy_(moved)
+        if rates.momentum:
+            buffer.copy_(moved)
         p.copy_(ahead)

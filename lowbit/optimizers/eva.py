@@ -55,12 +55,13 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
         grad_scaler: needed only where `scaler.unscale_(optimizer)` is called before the step: the output gradients
             that hooks saw are scaled, and without the scaler nobody knows by how much.
         bias_gradients: mean output gradients come from gradients of biases, which are their sums, in place of hooks:
-            for losses without a term of a bias, and gradients that nobody replaces before the step. It is done where
-            one pass of a layer is its whole batch, of at most `stat_samples`, and on one rank.
+            for losses without a term of a bias, biases that only their modules' calls use, and gradients that are
+            as backward left them when the step is taken. It is done where one pass of a layer is its whole batch,
+            of at most `stat_samples`, on the CPU and on one rank; not with grad_scaler.
         compiled: what is fp32 on the CPU is preconditioned and updated by C++ of this package, compiled in half a
             second for this machine and kept in the user's cache; gradients then stay as they are. None: where there
             is a compiler. "inductor": torch.compile makes the update of the layers in place of C++, in 10 to 30 seconds
-            at the first step; anything on one device in one dtype, fp32 or wider.
+            at the first step: for layers on one device in one dtype, fp32 or wider, without a GradScaler.
         capturable: whole training steps may be captured in a CUDA graph, after a step that was not: all state stays
             where it is, and torch's operations make the step. A rate that changes between replays has to be a tensor
             on the device.
@@ -94,6 +95,11 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
     ) -> None:
         if capturable:
             graph_capture.check_options(type(self).__name__, stat_every=stat_every, compiled=compiled)
+        if bias_gradients and grad_scaler is not None:
+            raise ValueError(
+                "bias_gradients=True with grad_scaler: `unscale_` changes the gradients of biases before a step; leave "
+                "one away"
+            )
         require(
             lr=lr, momentum=momentum, weight_decay=weight_decay, damping=damping, stat_decay=stat_decay,
             stat_samples=stat_samples, stat_every=stat_every,
@@ -136,10 +142,7 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
     @property
     def remarks(self) -> dict[str, str]:
         """What stands below the rows of this optimizer, by a word for it."""
-        if isinstance(self._layer_steps, InductorSteps):
-            seconds = self._layer_steps.seconds
-            return {"torch-compile": f"torch.compile took {seconds:.0f} s to make the step; counters are without it"}
-        return super().remarks
+        return self._layer_steps.remarks if isinstance(self._layer_steps, InductorSteps) else super().remarks
 
     def close(self) -> None:
         """Removes the hooks from the model; later steps go on with the statistics there are."""
@@ -182,7 +185,8 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
     def _has_state(self) -> bool:
         """Says whether the next step finds all state that it would otherwise make."""
         moved = (p for group in self.param_groups for p in group["params"] if p.grad is not None)
-        return all(self.state.get(p) for p in moved) and self._optimized & self.capture.seen() <= self._known
+        moved_before = all(graph_capture.has_momentum(self.state.get(p, {})) for p in moved)
+        return moved_before and self._optimized & self.capture.seen() <= self._known
 
     def _descend(
         self,

@@ -116,7 +116,8 @@ class EvaF(MayCompile, MixedStateOptimizer):
         """Says whether the next step finds all state that it would otherwise make."""
         moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         weights = {id(self.layers[name].weight) for name in self.capture.seen()}
-        return all(self.state.get(p) for p in moved) and all("a" in self.state[p] for p in moved if id(p) in weights)
+        moved_before = all(graph_capture.has_momentum(self.state.get(p, {})) for p in moved)
+        return moved_before and all("a" in self.state[p] for p in moved if id(p) in weights)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer."""

@@ -6,7 +6,7 @@ put into a new tensor would be read from the old one for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -65,6 +65,11 @@ def check(optimizer: str, *, capturable: bool, ready: Callable[[], bool]) -> Non
         )
 
 
+def has_momentum(state: Mapping[str, torch.Tensor]) -> bool:
+    """Says whether a parameter's momentum is there, in full precision or in codes."""
+    return any(key.startswith("momentum") for key in state)
+
+
 def check_options(optimizer: str, *, stat_every: int, compiled: object) -> None:
     """Raises ValueError for options of a capturable optimizer that a replay cannot follow."""
     if stat_every != 1:
@@ -72,5 +77,7 @@ def check_options(optimizer: str, *, stat_every: int, compiled: object) -> None:
             f"capturable=True, stat_every={stat_every!r}: every replay of a graph does the same, so that {optimizer} "
             "renews its averages in every step; leave stat_every=1"
         )
-    if compiled is True:
-        raise ValueError("capturable=True, compiled=True: C++ steps on the CPU, which has no graphs; leave one away")
+    if compiled:
+        raise ValueError(
+            f"capturable=True, compiled={compiled!r}: torch's operations make a step that is captured; leave one away"
+        )

@@ -15,6 +15,8 @@ class MixedStateOptimizer(torch.optim.Optimizer):
     """
 
     STATE_KEYS: ClassVar[frozenset[str]] = frozenset()
+    # Whether a graph may have been captured of its steps, which goes on with the tensors that there were.
+    capturable = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Raises TypeError: torch would copy the state alone, not what ties it to parameters or chooses kernels."""
@@ -26,6 +28,7 @@ class MixedStateOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state, also one saved on another device or with parameters of another floating dtype.
 
+        With `capturable` it is written over what is there of the same kind, for graphs of steps.
         Raises ValueError for the state of another class of optimizer, and for groups that differ.
         """
         foreign = {key for values in state_dict["state"].values() for key in values} - self.STATE_KEYS
@@ -34,6 +37,7 @@ class MixedStateOptimizer(torch.optim.Optimizer):
                 f"state with {', '.join(sorted(foreign))} is not that of {type(self).__name__}, which keeps "
                 f"{', '.join(sorted(self.STATE_KEYS))}; load it into the class that saved it"
             )
+        before = {parameter: dict(values) for parameter, values in self.state.items() if self.capturable}
         super().load_state_dict({**state_dict, "state": {}})
         saved = [number for group in state_dict["param_groups"] for number in group["params"]]
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
@@ -45,7 +49,15 @@ class MixedStateOptimizer(torch.optim.Optimizer):
                         f"momentum {list(value.shape)} is not that of a parameter {list(parameter.shape)}: the state "
                         "is of another model"
                     )
-                self.state[parameter][key] = self.place(key, value, parameter)
+                placed = self.place(key, value, parameter)
+                there = before.get(parameter, {}).get(key)
+                if there is not None and (there.shape, there.dtype, there.device) == (
+                    placed.shape,
+                    placed.dtype,
+                    placed.device,
+                ):
+                    placed = there.copy_(placed)
+                self.state[parameter][key] = placed
 
     def place(self, key: str, value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
         """Returns a copy of a loaded tensor where and as this optimizer keeps it for a parameter."""

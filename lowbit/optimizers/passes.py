@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Passed:
     """A pass of a layer whose output's gradient is awaited: a hook on what has made the output, which keeps it."""
 
-    __slots__ = ("__weakref__", "_capture", "a", "elements", "factored", "inputs", "layer", "name", "summed")
+    __slots__ = ("__weakref__", "_capture", "a", "elements", "factored", "inputs", "layer", "name", "summed", "version")
 
     def __init__(self, capture: Capture, name: str, layer: Layer, output: torch.Tensor) -> None:
         # It does not hold the optimizer, nor does the model through it.
@@ -30,6 +30,8 @@ class Passed:
         # The mean input, and the inputs as long as they are needed.
         self.a: torch.Tensor | None = None
         self.inputs: torch.Tensor | None = None
+        # Of the inputs of a pass without a hook: how often they had been written to.
+        self.version = 0
         # Whether the weight's gradient is known by its factors, or by sums of its rows.
         self.factored = self.summed = False
 

@@ -12,6 +12,7 @@ import torch
 from torch.optim import sgd
 
 from lowbit.optimizers import momentum_8bit
+from lowbit.optimizers.descent import fused_is_right
 from lowbit.optimizers.hyperparameters import Rates, rates_of, require
 from lowbit.optimizers.mixed_state import MixedStateOptimizer
 from lowbit.optimizers.native import descent as native
@@ -91,7 +92,8 @@ def descend(
     """
     if any(grad.is_sparse for grad in grads):
         raise RuntimeError("SGD8bit takes no sparse gradients; take torch.optim.SGD for such a parameter")
-    fused = all(p.is_contiguous() and grad.is_contiguous() for p, grad in zip(parameters, grads, strict=True))
+    lie_alike = all(p.is_contiguous() and grad.is_contiguous() for p, grad in zip(parameters, grads, strict=True))
+    fused = lie_alike and all(map(fused_is_right, parameters))
     sgd.sgd(
         parameters, grads, [*buffers], fused=fused, foreach=not fused,
         **rates._asdict(), dampening=0.0, nesterov=False, maximize=False,

@@ -22,8 +22,10 @@ class Moved(NamedTuple):
     grad: torch.Tensor
     buffer: torch.Tensor
     lr: torch.Tensor
-    momentum: float
-    weight_decay: float
+    momentum: torch.Tensor
+    weight_decay: torch.Tensor
+    # Without momentum torch leaves the buffer as it is.
+    keeps: bool
 
 
 class LayerTensors(NamedTuple):
@@ -42,8 +44,8 @@ def updated(
     """Returns the new value and the new buffer of each weight, each followed by those of its bias.
 
     V = (G - beta g a^T) / gamma for each layer and nu for all of them are those of eva_update; then, as in SGD,
-    buffer <- momentum buffer + nu V + decay p and p <- p - lr buffer. A rate lr is a tensor of no dimensions: as a
-    number it would be compiled in.
+    buffer <- momentum buffer + nu V + decay p and p <- p - lr buffer. Rates are tensors of no dimensions: as numbers
+    they would be compiled in.
     """
     sums = [_sums(layer) for layer in layers]
     g_sq, a_sq, grad_sq, g_grad_a = (torch.cat(parts) for parts in zip(*sums, strict=True))
@@ -84,7 +86,7 @@ def _vectors(layer: LayerTensors) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _descended(moved: Moved, correction: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    parameter, grad, buffer, lr, momentum, weight_decay = moved
+    parameter, grad, buffer, lr, momentum, weight_decay, _ = moved
     shape = correction.shape
     ahead = buffer.reshape(shape) * momentum + scale * (grad.reshape(shape) + correction)
     ahead = ahead + weight_decay * parameter.reshape(shape)
@@ -95,5 +97,6 @@ def update_(layers: Sequence[LayerTensors], damping: float, kl_clip: float | Non
     """Writes what `updated` returns over parameters and buffers."""
     moved = [part for layer in layers for part in (layer.weight, layer.bias) if part is not None]
     for part, (parameter, buffer) in zip(moved, updated(layers, damping, kl_clip), strict=True):
-        part.buffer.copy_(buffer)
+        if part.keeps:
+            part.buffer.copy_(buffer)
         part.parameter.copy_(parameter)

@@ -27,10 +27,13 @@ def register(registry: Registry) -> None:
 def _baselines(registry: Registry) -> None:
     @registry.optimizer("sgd")
     def sgd(module: torch.nn.Module) -> torch.optim.Optimizer:
-        """SGD with momentum of torch, fused."""
+        """SGD with momentum of torch, fused; foreach where fused is wrong: in half precision on the CPU."""
         import torch
 
-        return torch.optim.SGD(module.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
+        from lowbit.optimizers.descent import fused_is_right
+
+        how = "fused" if all(map(fused_is_right, module.parameters())) else "foreach"
+        return torch.optim.SGD(module.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, **{how: True})
 
     @registry.optimizer("sgd-foreach")
     def sgd_foreach(module: torch.nn.Module) -> torch.optim.Optimizer:

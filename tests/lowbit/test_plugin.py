@@ -71,6 +71,25 @@ def test_all_rows_of_sgd_type_do_the_same_optimization(registry):
     assert settings == {(LR, MOMENTUM, WEIGHT_DECAY)}
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("optimizer", ["sgd", "sgd-foreach", "sgd-8bit", "adamw", "eva", "eva-8bit", "eva-f"])
+def test_half_precision_trains_on_the_cpu(registry, optimizer, dtype):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 70), torch.nn.Tanh(), torch.nn.Linear(70, 64)).to(dtype)
+    stepping = registry.get("optimizer", optimizer).factory(model)
+    for group in stepping.param_groups:
+        # Eva-f's steps do not grow with gradients.
+        group["lr"] = 3.0 if optimizer == "eva-f" else 0.1
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for _ in range(3):
+        stepping.zero_grad()
+        model(torch.randn(2, 64).to(dtype)).square().sum().backward()
+        stepping.step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert new.isfinite().all()
+        assert not torch.equal(old, new)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     ["sgd", "sgd-foreach", "sgd-8bit", "adamw", "adamw-foreach", "eva", "eva-8bit", "eva-8bit-cpu", "eva-f"],

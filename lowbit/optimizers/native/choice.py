@@ -19,7 +19,7 @@ class MayCompile:
 
     def choose(self, *, compiled: bool | str | None) -> None:
         """Sets `compiled`; raises CannotCompile where it is True and that is not possible, ValueError for another."""
-        if compiled not in {True, False, None}:
+        if not (compiled is None or isinstance(compiled, bool)):
             raise ValueError(f"compiled={compiled!r}: {type(self).__name__} takes True, False or None")
         if compiled:
             library.load()

@@ -98,6 +98,23 @@ def given_up(model, optimizer, index):
     plain(model, optimizer, index)
 
 
+def with_nothing(model, optimizer, index):
+    plain(model, optimizer, index)
+    model(data(index, 0)[0]).sum().backward()
+
+
+def watched(model, optimizer, index):
+    optimizer.zero_grad()
+    loss(model, index + 100)
+    loss(model, index).backward()
+
+
+def zeroed_late(model, optimizer, index):
+    found = loss(model, index)
+    optimizer.zero_grad()
+    found.backward()
+
+
 def partly(model, optimizer, index):
     optimizer.zero_grad()
     model.second.requires_grad_(index % 2 == 0)
@@ -122,8 +139,9 @@ def hook_on_a_bias(model, optimizer, index):
     ("step", "times", "hooked"),
     [
         (plain, 1, [2, 2]), (plain, 2, [4, 4]), (larger, 1, [5, 5]), (now_and_then_larger, 1, [5, 2]),
-        (accumulated, 1, [12, 12]), (onto_zeros, 1, [5, 5]), (given_up, 1, [2, 2]), (partly, 1, [2, 2]),
-        (without_bias, 1, [3, 2]), (hook_on_a_bias, 1, [2, 3]),
+        (accumulated, 1, [12, 12]), (with_nothing, 1, [2, 2]), (onto_zeros, 1, [5, 5]), (given_up, 1, [5, 2]),
+        (watched, 1, [5, 5]), (zeroed_late, 1, [5, 5]), (partly, 1, [2, 3]), (without_bias, 1, [3, 2]),
+        (hook_on_a_bias, 1, [2, 3]),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("form", [Eva, Eva8bit])
@@ -137,23 +155,52 @@ def test_steps_are_those_with_hooks_and_hooks_are_where_they_must_be(step, times
         torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
-def test_gradients_that_were_clipped_are_not_taken_and_hooks_come_back():
-    def clipped(model, optimizer, index):
-        plain(model, optimizer, index)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+def clipped(model, found):
+    found.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
 
-    seen = []
 
-    def noting(model, optimizer, index):
-        clipped(model, optimizer, index)
-        seen.append(optimizer.state.get(model.first.weight, {}).get("g", torch.zeros(6)).clone())
+def hooked_late(model, found):
+    model.second.bias.register_hook(lambda grad: 2 * grad)
+    found.backward()
 
-    _, optimizer, hooked = train(noting, bias_gradients=True)
-    assert hooked == [5, 2, 5, 5, 5]
-    # Averages stayed as they were in the step that could not know, and in no other.
-    assert torch.equal(seen[1], seen[2])
-    assert not torch.equal(seen[2], seen[3])
-    assert optimizer.state[optimizer.layers["first"].weight]["g"].isfinite().all()
+
+def weights_alone(model, found):
+    found.backward(inputs=[p for p in model.parameters() if p.ndim > 1])
+
+
+def twice(_model, found):
+    found.backward(create_graph=True)
+    found.backward()
+
+
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+@pytest.mark.parametrize(
+    ("back", "stay", "hooks"),
+    [
+        (clipped, {"first", "second", "tokens"}, 5), (hooked_late, {"second"}, 3),
+        (weights_alone, {"first", "second", "tokens"}, 5), (twice, {"first", "second", "tokens"}, 5),
+    ],
+)  # fmt: skip
+def test_what_is_another_gradient_after_all_loses_a_step_of_its_layer_and_hooks_come_back(back, stay, hooks):
+    averages = []
+
+    def step(model, optimizer, index):
+        averages.append({
+            name: optimizer.state.get(layer.weight, {}).get("g", torch.zeros(1)).clone()
+            for name, layer in optimizer.layers.items()
+        })  # fmt: skip
+        optimizer.zero_grad()
+        found = loss(model, index)
+        if index == 2:
+            back(model, found)
+        else:
+            found.backward()
+
+    hooked = train(step, bias_gradients=True)[2]
+    assert [*hooked[:2], *hooked[3:]] == [5, 2, hooks, hooks]
+    assert {name for name, value in averages[2].items() if torch.equal(value, averages[3][name])} == stay
+    assert not any(torch.equal(value, averages[4][name]) for name, value in averages[3].items())
 
 
 def test_a_second_pass_that_comes_late_loses_a_step_of_that_layer_only():
@@ -173,13 +220,65 @@ def test_a_second_pass_that_comes_late_loses_a_step_of_that_layer_only():
     assert stayed == {"tokens"}
 
 
-def test_a_pass_without_backward_holds_its_inputs_no_longer_than_the_batch():
+@pytest.mark.parametrize("changes", [False, True])
+def test_inputs_are_taken_after_backward_where_no_hook_began_it_unless_they_have_changed(changes):
+    def step(model, optimizer, index):
+        optimizer.zero_grad()
+        # Of the layers that have hooks none gets a gradient.
+        model.head.requires_grad_(index != 2)
+        model.third.requires_grad_(index != 2)
+        inputs, targets = data(index)
+        F.cross_entropy(model(inputs), targets).backward()
+        if changes:
+            inputs.fill_(float("nan"))
+
+    wanted, before, _ = train(step)
+    found, after, hooked = train(step, bias_gradients=True)
+    assert hooked[1:3] == [2, 0]
+    # The mean input of the first layer could not be taken.
+    equal = torch.equal(before.state[wanted.first.weight]["a"], after.state[found.first.weight]["a"])
+    assert equal is not changes
+    for one, other in zip(found.parameters(), wanted.parameters(), strict=True):
+        assert one.isfinite().all()
+        if not changes:
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_scaler_that_changes_gradients_before_the_step_is_refused():
+    with pytest.raises(ValueError, match="bias_gradients=True with grad_scaler"):
+        Eva(Net(), 0.1, bias_gradients=True, grad_scaler=torch.amp.GradScaler("cpu"))
+
+
+def test_a_scaler_that_leaves_gradients_to_the_step_scales_those_of_biases_too():
+    def scaled(model, optimizer, index):
+        optimizer.zero_grad()
+        scaler.scale(loss(model, index)).backward()
+        # The optimizer then divides by the scale: `train` steps it.
+        optimizer.grad_scale, optimizer.found_inf = scaler.scale(torch.ones(())), torch.zeros(())
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    wanted, found = train(plain)[0], train(scaled, bias_gradients=True)[0]
+    for one, other in zip(found.parameters(), wanted.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
+
+
+def test_weights_that_are_computed_are_left_alone():
+    def step(model, optimizer, index):
+        if index == 0:
+            torch.nn.utils.parametrizations.spectral_norm(model.second)
+        plain(model, optimizer, index)
+
+    assert train(step, bias_gradients=True)[0].first.weight.isfinite().all()
+
+
+def test_a_pass_without_backward_holds_its_inputs_no_longer_than_to_the_next_step():
     model, optimizer, _ = train(plain, bias_gradients=True)
     inputs = data(0)[0]
     held = weakref.ref(inputs)
     F.cross_entropy(model(inputs), data(0)[1])
     del inputs
-    optimizer.zero_grad()
+    plain(model, optimizer, 1)
+    optimizer.step()
     gc.collect()
     assert held() is None
 

@@ -45,6 +45,30 @@ def test_buffer_and_parameter_are_those_of_the_equation(shape, groups, dtype):
         torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("directed", [True, False])
+def test_half_precision_moves_as_far(dtype, directed):
+    # More elements than a vector has: torch's fused kernel leaves whole vectors of them as they are.
+    p, grad, buffer, scale, direction = problem((6, 40))
+    zero = Direction(torch.zeros(6), torch.zeros(40), 1)
+    wanted = expected(p, grad, buffer, scale if directed else torch.ones(()), direction if directed else zero)
+    half = [x.to(dtype) for x in (p, grad, buffer)]
+    descend(
+        half[:1], half[1:2], half[2:], RATES, scale=scale if directed else None,
+        directions=[direction if directed else None],
+    )  # fmt: skip
+    for found, value in zip((half[0], half[2]), wanted, strict=True):
+        torch.testing.assert_close(found.float(), value, rtol=3e-2, atol=3e-2)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_without_momentum_the_buffer_stays_as_it_is(layout):
+    p, grad, buffer, scale, direction = problem((6, 4, 3, 3))
+    p, before = p.contiguous(memory_format=layout), buffer.clone()
+    descend([p], [grad], [buffer], RATES._replace(momentum=0.0), scale=scale, directions=[direction])
+    assert torch.equal(buffer, before)
+
+
 def test_a_parameter_in_another_layout_goes_the_same_way():
     p, grad, buffer, scale, direction = problem((6, 4, 3, 3))
     wanted = expected(p, grad, buffer, scale, direction)

@@ -104,6 +104,7 @@ def test_layers_of_two_dtypes_are_left_to_torchs_operations(calls):
     optimizer.step()
     assert calls == []
     assert not torch.equal(model[0].weight, before)
+    assert "half precision" in optimizer.remarks["not-compiled"]
 
 
 def test_a_compiler_that_fails_says_what_to_do(calls, monkeypatch):
@@ -116,6 +117,85 @@ def test_a_compiler_that_fails_says_what_to_do(calls, monkeypatch):
     with pytest.raises(CannotCompile, match=r"torch\.compile failed: .*no compiler; leave compiled away"):
         trained("inductor", torch.float32)
     assert calls == []
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Has torch's compiler trace, with its guards and limits, and run what it traced as it is."""
+    compiled = torch.compile(update_, dynamic=False, fullgraph=True, backend="eager")
+    torch._dynamo.reset()
+    monkeypatch.setattr(inductor_steps, "_compiled", lambda: compiled)
+    monkeypatch.setattr(inductor_steps, "_took", {})
+    monkeypatch.setattr(inductor_steps, "_refused", set())
+    yield
+    torch._dynamo.reset()
+
+
+def train_with(between, *, compiled, steps=6, dtype=torch.float64):
+    model = net(dtype)
+    optimizer = Eva(model, 0.01, compiled=compiled)
+    for index in range(steps):
+        between(model, optimizer, index)
+        inputs, targets = data(index, dtype)
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    return [parameter.detach() for parameter in model.parameters()], optimizer
+
+
+def same_as_torchs_operations(between):
+    wanted = train_with(between, compiled=False)[0]
+    found, optimizer = train_with(between, compiled="inductor")
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    return optimizer
+
+
+def test_schedules_of_all_rates_compile_once(traced):
+    def schedule(_model, optimizer, index):
+        rates = {"lr": 0.01 / (1 + index), "momentum": 0.9 - 0.05 * index, "weight_decay": 0.001 * index}
+        optimizer.param_groups[0].update(rates)
+
+    optimizer = same_as_torchs_operations(schedule)
+    assert len(inductor_steps._took) == 1
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert list(optimizer.remarks) == ["torch-compile"]
+
+
+def test_without_momentum_the_buffer_stays_as_it_is(traced):
+    def in_between(_model, optimizer, index):
+        optimizer.param_groups[0]["momentum"] = 0.0 if 1 < index < 4 else 0.9
+
+    same_as_torchs_operations(in_between)
+
+
+@torch._dynamo.config.patch(recompile_limit=1)
+def test_what_differs_in_more_than_shapes_is_compiled_beyond_torchs_own_limit(traced):
+    def laid_out(model, _optimizer, index):
+        model.to(memory_format=torch.channels_last if index % 2 else torch.contiguous_format)
+
+    optimizer = same_as_torchs_operations(laid_out)
+    assert len(inductor_steps._took) == 1
+    assert list(optimizer.remarks) == ["torch-compile"]
+
+
+@torch._dynamo.config.patch(recompile_limit=1)
+def test_beyond_our_limit_torchs_operations_make_the_step(traced, monkeypatch):
+    monkeypatch.setattr(inductor_steps, "MOST", 2)
+
+    def fewer(model, _optimizer, index):
+        for number, parameter in enumerate(model[5:].parameters()):
+            parameter.requires_grad_(number >= index)
+
+    optimizer = same_as_torchs_operations(fewer)
+    assert len(inductor_steps._took) == 2
+    assert "more than 2 sets of layers" in optimizer.remarks["not-compiled"]
+
+
+@torch._dynamo.config.patch(disable=True)
+def test_a_compiler_that_is_turned_off_says_so(traced):
+    with pytest.raises(CannotCompile, match="TORCH_COMPILE_DISABLE is set"):
+        train_with(lambda *_: None, compiled="inductor")
 
 
 def test_forms_that_it_is_not_for_say_so():
