@@ -124,6 +124,8 @@ def traced(monkeypatch):
     """Has torch's compiler trace, with its guards and limits, and run what it traced as it is."""
     compiled = torch.compile(update_, dynamic=False, fullgraph=True, backend="eager")
     torch._dynamo.reset()
+    # It counts for the whole process.
+    torch._dynamo.utils.counters.clear()
     monkeypatch.setattr(inductor_steps, "_compiled", lambda: compiled)
     monkeypatch.setattr(inductor_steps, "_took", {})
     monkeypatch.setattr(inductor_steps, "_refused", set())
