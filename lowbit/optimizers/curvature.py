@@ -76,7 +76,7 @@ class Capture:
         self.foresees = compiled and exchange is None
         self.sums_rows = False
         self.gradients = KnownGradients(self.layers)
-        self._biases = BiasGradients(self.samples) if bias_gradients and exchange is None else None
+        self.biases = BiasGradients(self.samples) if bias_gradients and exchange is None else None
         # Passes whose inputs wait for backward, which keeps them, and such whose gradients are taken together.
         self._waiting: list[weakref.ref[Passed]] = []
         self._enough = 2 * len(self.layers)
@@ -95,15 +95,6 @@ class Capture:
             self._waiting = [each for each in self._waiting if each() is not None]
             self._enough = 2 * max(len(self.layers), len(self._waiting))
         self._waiting.append(weakref.ref(passed))
-
-    def begin(self, name: str) -> None:
-        """Takes what is there of earlier passes of a layer, before a further one adds to the same gradients."""
-        if self._biases is not None:
-            self._settle(self._biases.passes(name))
-
-    def by_bias(self, passed: Passed, given: torch.Tensor, output: torch.Tensor) -> bool:
-        """Says whether the output of a pass needs no hook."""
-        return self._biases is not None and self._biases.takes(passed, given, output)
 
     def receive(self, passed: Passed, gradient: torch.Tensor) -> None:
         """Takes the gradient of a pass's output."""
@@ -155,21 +146,21 @@ class Capture:
     def _complete(self) -> None:
         """Takes whatever is still to be taken of this step."""
         self._release()
-        if self._biases is not None:
-            self._settle(self._biases.passes())
-            for name in self._biases.lost:
+        if self.biases is not None:
+            self.settle(self.biases.passes())
+            for name in self.biases.lost:
                 self.sums.pop(name, None)
 
-    def _settle(self, passes: Sequence[Passed]) -> None:
+    def settle(self, passes: Sequence[Passed]) -> None:
         """Takes the vectors of passes whose biases have their gradients."""
         if not passes:
             return
-        assert self._biases is not None
+        assert self.biases is not None
         # No hook may have begun backward; what holds the inputs now is not autograd, which would watch over them.
         changed = {each.name for each in passes if each.a is None and version(each.inputs) != each.version}
-        for each, g in zip(passes, self._biases.vectors(passes), strict=True):
+        for each, g in zip(passes, self.biases.vectors(passes), strict=True):
             if each.name in changed:
-                self._biases.lose(each.name)
+                self.biases.lose(each.name)
                 continue
             if each.a is None:
                 self._take_inputs(each)
@@ -201,8 +192,8 @@ class Capture:
         self._complete()
         pairs = self._means()
         self._forget()
-        if self._biases is not None:
-            self._biases.end()
+        if self.biases is not None:
+            self.biases.end()
         if self.exchange is not None and self.active:
             pairs = {name: (a, g) for name, (a, g) in self.exchange.finish(pairs, self.layers).items()}
         return pairs
@@ -210,8 +201,8 @@ class Capture:
     def drop(self) -> None:
         """Forgets what was collected."""
         self._forget()
-        if self._biases is not None:
-            self._biases.drop()
+        if self.biases is not None:
+            self.biases.drop()
         if self.exchange is not None:
             self.exchange.drop()
 
@@ -229,7 +220,7 @@ class Capture:
         self._handles = []
         self.gradients.close()
         self.drop()
-        self._biases = None
+        self.biases = None
 
 
 def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, output: torch.Tensor) -> None:
@@ -238,7 +229,10 @@ def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, outp
     weight = module._parameters.get("weight")  # noqa: SLF001 - as state_dict and named_parameters read it
     if weight is not None and not weight.requires_grad:
         return
-    capture.begin(name)
+    biases = capture.biases
+    if biases is not None:
+        # Before this pass adds to the same gradients.
+        capture.settle(biases.passes(name))
     if given.numel() == 0:
         # It has no mean.
         return
@@ -260,7 +254,7 @@ def _watch(capture: Capture, name: str, module: Layer, given: torch.Tensor, outp
         capture.wait(passed)
     else:
         passed.a = input_vector(module, given, capture.samples)
-    if capture.by_bias(passed, given, output):
+    if biases is not None and biases.takes(passed, given, output):
         return
     capture.awaited += 1
     # It costs half of a hook of the tensor, and this is done for each layer in each step.
