@@ -41,7 +41,7 @@ class LayerTensors(NamedTuple):
 def updated(
     layers: Sequence[LayerTensors], damping: float, kl_clip: float | None
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Returns the new value and the new buffer of each weight, each followed by those of its bias.
+    """Returns the new value and the new buffer of each weight, as a matrix, each followed by those of its bias.
 
     V = (G - beta g a^T) / gamma for each layer and nu for all of them are those of eva_update; then, as in SGD,
     buffer <- momentum buffer + nu V + decay p and p <- p - lr buffer. Rates are tensors of no dimensions: as numbers
@@ -90,7 +90,7 @@ def _descended(moved: Moved, correction: torch.Tensor, scale: torch.Tensor) -> t
     shape = correction.shape
     ahead = buffer.reshape(shape) * momentum + scale * (grad.reshape(shape) + correction)
     ahead = ahead + weight_decay * parameter.reshape(shape)
-    return (parameter.reshape(shape) - lr * ahead).view(parameter.shape), ahead.view(parameter.shape)
+    return parameter.reshape(shape) - lr * ahead, ahead
 
 
 def update_(layers: Sequence[LayerTensors], damping: float, kl_clip: float | None) -> None:
@@ -98,5 +98,13 @@ def update_(layers: Sequence[LayerTensors], damping: float, kl_clip: float | Non
     moved = [part for layer in layers for part in (layer.weight, layer.bias) if part is not None]
     for part, (parameter, buffer) in zip(moved, updated(layers, damping, kl_clip), strict=True):
         if part.keeps:
-            part.buffer.copy_(buffer)
-        part.parameter.copy_(parameter)
+            _write(part.buffer, buffer)
+        _write(part.parameter, parameter)
+
+
+def _write(target: torch.Tensor, values: torch.Tensor) -> None:
+    """Copies values in their own shape, if the target allows that: over another one loops would not be fused."""
+    if target.is_contiguous():
+        target.view(values.shape).copy_(values)
+    else:
+        target.copy_(values.view(target.shape))
