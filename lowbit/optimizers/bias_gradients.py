@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from lowbit.optimizers import small_layers
+from lowbit.optimizers.factors import version
 from lowbit.optimizers.kronecker import at_least_fp32
 from lowbit.optimizers.passes import Passed
 
@@ -108,11 +109,6 @@ class BiasGradients:
         self._fit.discard(name)
         self._hooked.add(name)
         self.lost.add(name)
-
-
-def version(values: torch.Tensor | None) -> int:
-    """Returns how often a tensor has been written to; of tensors of inference mode nobody counts it."""
-    return 0 if values is None or values.is_inference() else values._version  # noqa: SLF001 - torch's own counter
 
 
 def _its_own(bias: torch.Tensor) -> bool:

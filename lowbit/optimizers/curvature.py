@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lowbit.optimizers import small_layers
-from lowbit.optimizers.bias_gradients import BiasGradients, version
-from lowbit.optimizers.factors import Factors, worth_keeping
+from lowbit.optimizers.bias_gradients import BiasGradients
+from lowbit.optimizers.factors import Factors, version, worth_keeping
 from lowbit.optimizers.known_gradients import LARGE, KnownGradients
 from lowbit.optimizers.kronecker import at_least_fp32, input_vector, output_vector
 from lowbit.optimizers.layer_hook import LayerHook

@@ -184,9 +184,7 @@ class Eva(MayCompile, KeepsStatistics, MixedStateOptimizer):
 
     def _has_state(self) -> bool:
         """Says whether the next step finds all state that it would otherwise make."""
-        moved = (p for group in self.param_groups for p in group["params"] if p.grad is not None)
-        moved_before = all(graph_capture.has_momentum(self.state.get(p, {})) for p in moved)
-        return moved_before and self._optimized & self.capture.seen() <= self._known
+        return graph_capture.has_momentum(self) and self._optimized & self.capture.seen() <= self._known
 
     def _descend(
         self,

@@ -114,10 +114,9 @@ class EvaF(MayCompile, MixedStateOptimizer):
 
     def _has_state(self) -> bool:
         """Says whether the next step finds all state that it would otherwise make."""
-        moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        weights = {id(self.layers[name].weight) for name in self.capture.seen()}
-        moved_before = all(graph_capture.has_momentum(self.state.get(p, {})) for p in moved)
-        return moved_before and all("a" in self.state[p] for p in moved if id(p) in weights)
+        seen = (self.layers[name].weight for name in self.capture.seen())
+        # Of what is in no group there is no state.
+        return graph_capture.has_momentum(self) and all("a" in self.state[w] for w in seen if w in self.state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state; see MixedStateOptimizer."""

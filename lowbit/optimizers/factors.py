@@ -14,6 +14,11 @@ import torch
 from torch import nn
 
 
+def version(values: torch.Tensor | None) -> int:
+    """Returns how often a tensor has been written to; of tensors of inference mode nobody counts it."""
+    return 0 if values is None or values.is_inference() else values._version  # noqa: SLF001 - torch's own counter
+
+
 class Factors(NamedTuple):
     """Inputs [rows, in] and output gradients [rows, out] of one pass through a linear layer."""
 
@@ -22,8 +27,8 @@ class Factors(NamedTuple):
 
     @property
     def versions(self) -> tuple[int, int]:
-        """How often each has been written to; of tensors of inference mode nobody counts it."""
-        return tuple(0 if part.is_inference() else part._version for part in self)  # type: ignore[return-value]  # noqa: SLF001 - torch's own counter has no other name
+        """How often each has been written to."""
+        return version(self.inputs), version(self.gradients)
 
 
 # Multiply-adds of small matrix products that take as long as reading and squaring one element of a gradient; measured

@@ -6,7 +6,7 @@ put into a new tensor would be read from the old one for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -65,9 +65,10 @@ def check(optimizer: str, *, capturable: bool, ready: Callable[[], bool]) -> Non
         )
 
 
-def has_momentum(state: Mapping[str, torch.Tensor]) -> bool:
-    """Says whether a parameter's momentum is there, in full precision or in codes."""
-    return any(key.startswith("momentum") for key in state)
+def has_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    """Says whether the momentum of all that an optimizer is to move is there, in full precision or in codes."""
+    moved = (p for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
+    return all(any(key.startswith("momentum") for key in optimizer.state.get(p, ())) for p in moved)
 
 
 def check_options(optimizer: str, *, stat_every: int, compiled: object) -> None:

@@ -62,6 +62,13 @@ def train(step, *, form=Eva, times=1, steps=5, **options):
     return model, optimizer, hooked
 
 
+def averages_of(optimizer):
+    return {
+        name: optimizer.state.get(layer.weight, {}).get("g", torch.zeros(1)).clone()
+        for name, layer in optimizer.layers.items()
+    }
+
+
 def loss(model, index, count=4):
     inputs, targets = data(index, count)
     return F.cross_entropy(model(inputs), targets)
@@ -186,10 +193,7 @@ def test_what_is_another_gradient_after_all_loses_a_step_of_its_layer_and_hooks_
     averages = []
 
     def step(model, optimizer, index):
-        averages.append({
-            name: optimizer.state.get(layer.weight, {}).get("g", torch.zeros(1)).clone()
-            for name, layer in optimizer.layers.items()
-        })  # fmt: skip
+        averages.append(averages_of(optimizer))
         optimizer.zero_grad()
         found = loss(model, index)
         if index == 2:
@@ -207,10 +211,7 @@ def test_a_second_pass_that_comes_late_loses_a_step_of_that_layer_only():
     averages = []
 
     def sometimes_twice(model, optimizer, index):
-        averages.append({
-            name: optimizer.state.get(layer.weight, {}).get("g", torch.zeros(1)).clone()
-            for name, layer in optimizer.layers.items()
-        })  # fmt: skip
+        averages.append(averages_of(optimizer))
         model.times = 2 if index == 2 else 1
         plain(model, optimizer, index)
 

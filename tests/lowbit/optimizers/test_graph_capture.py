@@ -93,6 +93,22 @@ class Training:
         return {**self.model.state_dict(), **state}
 
 
+def two(form, dtype, **options):
+    """Returns two trainings that are alike, after three steps."""
+    found = Training(form, dtype, **options), Training(form, dtype, **options)
+    for training in found:
+        for index in range(3):
+            training.give(index, 1.0)
+            training.step()
+    return found
+
+
+def assert_alike(replayed, stepped):
+    wanted = stepped.all_there_is()
+    for name, value in replayed.all_there_is().items():
+        assert torch.equal(value, wanted[name]), name
+
+
 @pytest.fixture
 def captures(monkeypatch):
     """Says that a graph is being captured, while it is."""
@@ -120,11 +136,7 @@ def captures(monkeypatch):
     ],
 )  # fmt: skip
 def test_replays_go_on_as_steps_would_and_follow_data_and_rates(form, dtype, options, captures):
-    replayed, stepped = Training(form, dtype, **options), Training(form, dtype, **options)
-    for training in (replayed, stepped):
-        for index in range(3):
-            training.give(index, 1.0)
-            training.step()
+    replayed, stepped = two(form, dtype, **options)
     graph = captures(replayed.step)
     stepped.step()
     # Nothing may lean on what Python still holds.
@@ -134,9 +146,7 @@ def test_replays_go_on_as_steps_would_and_follow_data_and_rates(form, dtype, opt
             training.give(index, 0.7)
         graph.replay()
         stepped.step()
-        wanted = stepped.all_there_is()
-        for name, value in replayed.all_there_is().items():
-            assert torch.equal(value, wanted[name]), (index, name)
+        assert_alike(replayed, stepped)
 
 
 def test_rates_that_are_tensors_are_the_same_rates():
@@ -184,11 +194,7 @@ def test_a_parameter_without_momentum_is_refused(captures):
 
 @pytest.mark.parametrize("form", CAPTURABLE)
 def test_a_state_that_is_loaded_is_that_of_replays(form, captures):
-    replayed, stepped = Training(form, torch.float32), Training(form, torch.float32)
-    for index in range(3):
-        for training in (replayed, stepped):
-            training.give(index, 1.0)
-            training.step()
+    replayed, stepped = two(form, torch.float32)
     graph = captures(replayed.step)
     replayed.optimizer.load_state_dict(stepped.optimizer.state_dict())
     replayed.model.load_state_dict(stepped.model.state_dict())
@@ -200,9 +206,7 @@ def test_a_state_that_is_loaded_is_that_of_replays(form, captures):
             training.give(index, 0.7)
         graph.replay()
         stepped.step()
-    wanted = stepped.all_there_is()
-    for name, value in replayed.all_there_is().items():
-        assert torch.equal(value, wanted[name]), name
+    assert_alike(replayed, stepped)
 
 
 def test_a_layer_that_is_new_to_a_capture_is_refused(captures):
